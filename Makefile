@@ -1,0 +1,48 @@
+# `make demo` and `make test` need nothing installed by hand: they make .venv themselves.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DIGITS := build/digits
+
+.PHONY: help setup demo test test-slow lint types format clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+setup: $(VENV)/installed  ## create .venv with the suite and its developer tools
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "onetrunk needs Python 3.11 or newer; '$(PYTHON)' is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## fine-tune a pretrained trunk on handwritten digits, offline, and print its card
+	$(BIN)/onetrunk data digits --output $(DIGITS) --overwrite
+	$(BIN)/onetrunk classification train --config configs/classification/digits_efficientnet_lite0.yaml \
+	  --data $(DIGITS) --output runs/classification/demo --overwrite
+
+test: setup  ## run the default test suite: minutes on two cores, no network, no GPU
+	$(BIN)/pytest -n 2
+
+test-slow: setup  ## run the long tests too
+	$(BIN)/pytest -n 2 -m "slow and not gpu"
+
+lint: setup  ## check format and style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup  ## type-check the three packages through links that give them their installed names
+	@mkdir -p build/types/onetrunk
+	@for room in apps backbones datasets; do ln -sfn ../../../$$room build/types/onetrunk/$$room; done
+	# from there, because seen from here `datasets` would be what other packages import by that name
+	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml
+
+format: setup  ## put the code into the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) build runs *.egg-info
