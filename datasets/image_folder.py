@@ -1,0 +1,168 @@
+"""The folder layouts of classification: a folder per class, with or without a folder per split above them.
+
+::
+
+    pets/train/cat/1.jpg      pets/cat/1.jpg
+    pets/train/dog/2.jpg      pets/dog/2.jpg
+    pets/val/cat/3.jpg
+
+Pictures count at any depth below their class folder. Hidden files and folders are passed over.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .images import IMAGE_EXTENSIONS
+from .sample import DataError, Record
+from .splits import SPLITS, find_split
+
+LAYOUTS = (
+    "Understood are: class folders of pictures (ROOT/cat/1.jpg), the same below split folders (ROOT/train/cat/1.jpg, "
+    "with val or test beside train), and a table, given by its own path (ROOT/labels.csv)."
+)
+
+
+@dataclass
+class FolderContents:
+    """What an image folder holds."""
+
+    splits: dict[str, tuple[Record, ...]]
+    """By split; the only key is the empty text where there are no split folders."""
+    classes: tuple[str, ...]
+    """Sorted; those of ``train`` where there is one."""
+    notes: list[str] = field(default_factory=list)
+    """What was left aside, in full sentences."""
+
+
+def read_image_folder(root: Path) -> FolderContents:
+    """Read the names in an image folder; no picture is opened.
+
+    Raises:
+        DataError: Saying what was found instead: no pictures, pictures without class folders, an empty class folder in
+            the part that is trained on, two folders for one split, a folder one level too high.
+    """
+    split_folders = _find_split_folders(root)
+    if not split_folders:
+        contents = FolderContents({}, ())
+        contents.splits[""] = _read_classes(root, root, is_trained_on=True, notes=contents.notes)
+    else:
+        contents = _read_splits(root, split_folders)
+    trained_on = contents.splits.get("", contents.splits.get("train", ()))
+    everything = [record for records in contents.splits.values() for record in records]
+    contents.classes = tuple(sorted({record.targets["label"] for record in trained_on or everything}))
+    return contents
+
+
+def walk_pictures(folder: Path) -> Iterator[Path]:
+    """Return the files below a folder that are named like pictures, following links, without hidden ones."""
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        # a link to a folder above would never end
+        folders[:] = [] if real in seen else [name for name in folders if not _is_hidden(name)]
+        if real not in seen:
+            yield from (Path(parent, name) for name in files if _is_picture(name))
+        seen.add(real)
+
+
+def describe_folder(folder: Path) -> str:
+    """Return what a folder holds at its top, for messages: ``2 folders (a, b) and 3 pictures``."""
+    folders, pictures, others = _list(folder)
+    parts = [
+        _count(folders, "folder", "folders") if folders else "",
+        f"{len(pictures)} picture{'s' * (len(pictures) != 1)}" if pictures else "",
+        _count(others, "other file", "other files") if others else "",
+    ]
+    parts = [part for part in parts if part]
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts) or "nothing"
+
+
+def _find_split_folders(root: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for name in _list(root)[0]:
+        split = find_split(name)
+        if split in found:
+            raise DataError(f"{root}: '{found[split].name}' and '{name}' both name the split '{split}'. Keep one.")
+        if split is not None:
+            found[split] = root / name
+    return found
+
+
+def _read_splits(root: Path, split_folders: dict[str, Path]) -> FolderContents:
+    contents = FolderContents({}, ())
+    for split in SPLITS:
+        if split not in split_folders:
+            continue
+        folder = split_folders[split]
+        if _list(folder)[0]:
+            contents.splits[split] = _read_classes(root, folder, is_trained_on=split == "train", notes=contents.notes)
+        else:
+            contents.notes.append(
+                f"{folder} holds no class folders and isn't used; it holds {describe_folder(folder)}."
+            )
+    if not contents.splits:
+        raise DataError(f"{root}: no class folders. {' '.join(contents.notes)} {LAYOUTS}")
+    others = [name for name in _list(root)[0] if find_split(name) is None]
+    if others:
+        contents.notes.append(f"{root}: not used beside the split folders: {_count(others, 'folder', 'folders')}.")
+    return contents
+
+
+def _read_classes(root: Path, folder: Path, *, is_trained_on: bool, notes: list[str]) -> tuple[Record, ...]:
+    names, loose, _ = _list(folder)
+    if not names:
+        raise DataError(f"{folder}: no class folders, but {describe_folder(folder)}. {LAYOUTS}")
+    records: list[Record] = []
+    empty = []
+    for name in names:
+        pictures = list(walk_pictures(folder / name))
+        records += [Record(path, {"label": name}, path.relative_to(root).as_posix()) for path in pictures]
+        if not pictures:
+            empty.append(folder / name)
+    if not records:
+        raise DataError(f"{folder}: no pictures in its folders; it holds {describe_folder(folder)}. {LAYOUTS}")
+    _check_level(folder, names)
+    if empty and is_trained_on:
+        raise DataError(
+            f"{empty[0]}: the class folder has no pictures, it holds {describe_folder(empty[0])}. Fill or remove it. "
+            f"Pictures end in {', '.join(IMAGE_EXTENSIONS)}."
+        )
+    notes += [f"{path}: the class folder has no pictures." for path in empty]
+    if loose:
+        notes.append(f"{folder}: left out, being in no class folder: {_count(loose, 'picture', 'pictures')}.")
+    return tuple(sorted(records, key=lambda record: record.name))
+
+
+def _check_level(folder: Path, classes: list[str]) -> None:
+    """Refuse the folder above the data set, whose one "class" would hold ``train`` and ``val``."""
+    for name in classes:
+        below = _list(folder / name)[0]
+        if any(find_split(inner) for inner in below):
+            raise DataError(f"{folder}: '{name}' isn't a class, it has split folders. Did you mean '{folder / name}'?")
+
+
+def _list(folder: Path) -> tuple[list[str], list[str], list[str]]:
+    """Return the sorted names of a folder's folders, pictures and other files, without hidden ones."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((entry.name, entry.is_dir()) for entry in found if not _is_hidden(entry.name))
+    except OSError as error:
+        raise DataError(f"{folder}: the folder can't be read ({error.strerror}).") from error
+    files = [name for name, is_folder in entries if not is_folder]
+    folders = [name for name, is_folder in entries if is_folder]
+    return folders, [name for name in files if _is_picture(name)], [name for name in files if not _is_picture(name)]
+
+
+def _count(names: list[str], one: str, many: str) -> str:
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names)} {one if len(names) == 1 else many} ({shown})"
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _is_picture(name: str) -> bool:
+    return not _is_hidden(name) and name.lower().endswith(IMAGE_EXTENSIONS)

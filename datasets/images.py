@@ -1,0 +1,203 @@
+"""Reading pictures: every mode that Pillow knows becomes RGB or grey by a stated rule, and a bad file is named.
+
+The rules of ``read_image``:
+
+- the EXIF orientation is applied;
+- transparency (LA, PA, RGBA, a transparent palette entry or colour) is laid over white;
+- 16-bit grey (I;16, I) is divided by 257, so that 0..65535 becomes 0..255, the same for every picture; colour with
+  16 bits a channel arrives from Pillow as the high byte;
+- floating point grey (F) holds 0..1, as in scikit-image;
+- values outside these ranges are refused rather than clipped or stretched;
+- 1-bit, grey, palette, CMYK, YCbCr, LAB and HSV go through Pillow's own conversion, colour profiles are not applied;
+- of animations and multi-page files the first picture is read.
+"""
+
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from .sample import BadSample, DataError, Record
+
+IMAGE_EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
+)
+"""The endings, in lower case, by which pictures are found in folders."""
+
+MAX_PIXELS = 178_956_970
+"""The largest picture that is read, about 13,377 x 13,377: where Pillow's guard against decompression bombs stands."""
+
+# Others that Pillow knows are left out: EPS starts Ghostscript, and text files pass for XPM or PCD.
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+
+_ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation (Exif 2.32, tag 274); 1 and anything unknown stay as they are."""
+
+# The last bytes of a whole file, by format. Files with something behind the end are decoded to find out.
+_END_MARKERS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"\x00\x00\x00\x00IEND\xaeB`\x82"}
+
+
+def read_image(path: Path | str, *, channels: int = 3) -> Image.Image:
+    """Read a picture upright, as RGB or grey.
+
+    Args:
+        path: The file. Its content decides the format, not its ending.
+        channels: 3 for mode ``RGB``, 1 for mode ``L``.
+
+    Raises:
+        DataError: Naming the file, where it is missing, empty, no picture, truncated, or larger than ``MAX_PIXELS``.
+    """
+    if channels not in (1, 3):
+        raise DataError(f"Pictures are read with 1 or 3 channels, not {channels}.")
+    content = _read_bytes(path)
+    with _open(io.BytesIO(content), path) as image:
+        _decode(image, path)
+        return _upright(_flatten(image, "RGB" if channels == 3 else "L", path), image)
+
+
+def check_image(path: Path | str) -> str | None:
+    """Return why a picture can't be read, or None; reads only its head and tail where these settle it.
+
+    A JPEG or PNG whose header can be read and whose last bytes are the format's end marker passes; any other file is
+    decoded. Damage in the middle of a file that has kept its end is therefore found only when it is read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            if not _has_sound_ends(file, path):
+                read_image(path)
+    except OSError as error:
+        return str(_file_error(path, error))
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def find_bad_images(records: Sequence[Record], *, workers: int = 8) -> list[BadSample]:
+    """Check every record's picture with ``check_image``, in threads, and return the bad ones in the records' order."""
+    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+        reasons = pool.map(check_image, [record.path for record in records])
+        return [
+            BadSample(index=index, name=record.name, path=record.path, reason=reason)
+            for index, (record, reason) in enumerate(zip(records, reasons, strict=True))
+            if reason is not None
+        ]
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _read_bytes(path: Path | str) -> bytes:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise _file_error(path, error) from error
+    _check_size(len(content), path)
+    return content
+
+
+def _check_size(size: int, path: Path | str) -> None:
+    if size == 0:
+        raise DataError(f"{path}: the file is empty (0 bytes).")
+
+
+def _file_error(path: Path | str, error: OSError) -> DataError:
+    reason = "there is no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
+    return DataError(f"{path}: {reason}.")
+
+
+def _open(file: io.BufferedReader | io.BytesIO, path: Path | str) -> Image.Image:
+    """Read a picture's header."""
+    try:
+        return Image.open(file, formats=_formats())
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{path}: the picture is larger than {MAX_PIXELS:,} pixels (about 13,377 x 13,377). Make it smaller first."
+        ) from error
+    except UnidentifiedImageError as error:
+        file.seek(0)
+        found = "it looks like text" if _is_text(file.read(512)) else "its content is of no known picture format"
+        raise DataError(f"{path}: this is no picture, {found}.") from error
+    except Exception as error:  # a damaged header can raise nearly anything from Pillow's format readers
+        raise DataError(f"{path}: the picture's header can't be read ({error}).") from error
+
+
+def _is_text(head: bytes) -> bool:
+    text = head.decode("utf-8", errors="ignore")
+    # up to three bytes may be lost: a character that the end of the excerpt cuts in two
+    is_whole = len(text.encode()) >= len(head) - 3
+    return is_whole and all(letter.isprintable() or letter.isspace() for letter in text)
+
+
+def _decode(image: Image.Image, path: Path | str) -> None:
+    try:
+        image.load()
+    except Exception as error:  # damage can raise nearly anything from Pillow's format readers
+        raise DataError(f"{path}: the picture can't be decoded, it is damaged or truncated ({error}).") from error
+
+
+def _flatten(image: Image.Image, mode: str, path: Path | str) -> Image.Image:
+    """Return the picture in mode ``RGB`` or ``L`` by the module's rules."""
+    if image.mode == mode and "transparency" not in image.info:
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _scaled_to_bytes(image, path)
+    elif image.has_transparency_data:
+        overlay = image.convert("RGBA")
+        white = Image.new("RGBA", overlay.size, "white")
+        image = Image.alpha_composite(white, overlay)
+    if mode == "L" and image.mode in ("LAB", "HSV", "CMYK", "YCbCr"):
+        image = image.convert("RGB")  # Pillow has no direct way for some of these
+    return image.convert(mode)
+
+
+def _scaled_to_bytes(image: Image.Image, path: Path | str) -> Image.Image:
+    """Return a grey picture of 16 bits or of floats as mode ``L``."""
+    values = np.asarray(image)
+    highest = 1 if image.mode == "F" else 65535
+    # not (a and b): NaN fails both comparisons
+    if not (values.min() >= 0 and values.max() <= highest):
+        raise DataError(
+            f"{path}: a picture of mode {image.mode} holds values from 0 to {highest}, this one from {values.min()} to "
+            f"{values.max()}. Rescale it first."
+        )
+    scaled = values * 255.0 if image.mode == "F" else values / 257.0
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+
+
+def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
+    """Undo the EXIF orientation of ``source``, whose TIFF reader has then done so itself and removed the tag."""
+    try:
+        orientation = source.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged metadata is no reason to refuse a sound picture
+        orientation = 1
+    transpose = _ORIENTATIONS.get(orientation)
+    return image if transpose is None else image.transpose(transpose)
+
+
+def _has_sound_ends(file: io.BufferedReader, path: Path | str) -> bool:
+    """Whether a file's header can be read and its last bytes are what its format ends with."""
+    size = file.seek(0, os.SEEK_END)
+    _check_size(size, path)
+    file.seek(0)
+    marker = _END_MARKERS.get(_open(file, path).format or "")
+    if marker is None:
+        return False
+    file.seek(max(0, size - len(marker)))
+    return file.read() == marker

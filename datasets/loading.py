@@ -1,0 +1,300 @@
+"""Loading samples so that a run that was killed goes on as if nothing had happened.
+
+Everything random in a sample is a function of (seed, epoch, index), and the order of samples one of (seed, epoch). A
+resumed run therefore needs only the epoch and how many of its batches were handed out, and the number of worker
+processes changes nothing, bit for bit.
+"""
+
+import atexit
+import hashlib
+import math
+import random
+import signal
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+from ..backbones.errors import UserError
+from .images import read_image
+from .sample import BadSample, Batch, DataError, Record, Sample, TargetEncoder, collate
+from .transforms import Transform
+
+Key = tuple[int, int]
+"""Epoch and the index of a record: what a sample is a function of, besides the seed."""
+
+
+class SampleDataset(Dataset[Sample | BadSample]):
+    """Reads, transforms and encodes one record at a time."""
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        transform: Transform,
+        *,
+        classes: Sequence[str] = (),
+        channels: int = 3,
+        seed: int = 0,
+    ) -> None:
+        """Keep what samples are made of.
+
+        Args:
+            records: What to read.
+            transform: Puts a picture on the canvas; its randomness is seeded here.
+            classes: The class names in the order of their indices, for records with targets.
+            channels: 3 for colour, 1 for grey.
+            seed: Seeds the transform, together with the epoch and the index.
+
+        Raises:
+            DataError: A record whose class isn't among ``classes``.
+        """
+        self.records = tuple(records)
+        self.transform = transform
+        self.channels = channels
+        self.seed = seed
+        self._encode = TargetEncoder(classes)
+        self._encode.check(self.records)
+
+    def __len__(self) -> int:
+        """Return the number of records, bad ones included."""
+        return len(self.records)
+
+    def __getitem__(self, key: Key) -> Sample | BadSample:
+        """Return the sample of a record in an epoch; a picture that can't be read gives a ``BadSample``."""
+        epoch, index = key
+        record = self.records[index]
+        try:
+            picture = read_image(record.path, channels=self.channels)
+        except DataError as error:
+            return BadSample(index=index, name=record.name, path=record.path, reason=str(error))
+        with seeded(self.seed, epoch, index):
+            image, valid_size = self.transform(picture)
+        return Sample(
+            image=image,
+            index=index,
+            name=record.name,
+            original_size=(picture.height, picture.width),
+            valid_size=valid_size,
+            targets=self._encode(record),
+        )
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """The batches of an epoch: lists of (epoch, index), in an order that is a function of (seed, epoch).
+
+    The last batch may be smaller. ``epoch`` and ``position``, the number of its batches that were handed out, say
+    where a run stands.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
+        """Plan the batches of ``num_samples`` records; ``seed`` is that of the order, if ``shuffle``."""
+        if batch_size < 1:
+            raise UserError(f"The batch size is 1 or more, not {batch_size}.")
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = 0
+        self.position = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; another one than before starts at its first batch."""
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self.position = 0
+
+    def order(self) -> list[int]:
+        """Return the indices of the epoch in their order."""
+        if not self.shuffle:
+            return list(range(self.num_samples))
+        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
+        return torch.randperm(self.num_samples, generator=generator).tolist()
+
+    def __len__(self) -> int:
+        """Return the number of batches of a whole epoch, wherever it stands."""
+        return math.ceil(self.num_samples / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        """Return the epoch's batches from ``position`` on; later changes of epoch and position don't reach them."""
+        keys = [(self.epoch, index) for index in self.order()]
+        starts = range(self.position * self.batch_size, self.num_samples, self.batch_size)
+        return iter([keys[start : start + self.batch_size] for start in starts])
+
+
+class ResumableLoader:
+    """Batches in a reproducible order, with a position that can be saved and restored inside an epoch.
+
+    ``set_epoch`` chooses the epoch. Iterating starts that epoch anew, except the first time after ``load_state_dict``
+    while its epoch is still the chosen one: then it goes on behind the batches that were handed out. Only the newest
+    iterator may be used. The process's own generators are never touched.
+
+    It has a ``torch.utils.data.DataLoader`` and isn't one, because Lightning rebuilds those that it is given for
+    prediction or for several processes with samplers of its own.
+    """
+
+    def __init__(
+        self,
+        dataset: SampleDataset,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        """Make a loader; processes start with the first batch.
+
+        Args:
+            dataset: What to load.
+            batch_size: Samples a batch; the last one may be smaller.
+            shuffle: Whether the order is another one each epoch.
+            seed: Seeds the order.
+            workers: Processes that read, kept from epoch to epoch; 0 reads in this one. Changes no result.
+            pin_memory: Whether batches lie in page-locked memory, for faster copies to a GPU.
+        """
+        self.dataset = dataset
+        self.batch_sampler = EpochBatches(len(dataset), batch_size, shuffle=shuffle, seed=seed)
+        self.sampler = self.batch_sampler  # the name on which Lightning calls set_epoch
+        self._loader: DataLoader[Sample | BadSample] = DataLoader(
+            dataset,
+            batch_sampler=self.batch_sampler,
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=pin_memory,
+            worker_init_fn=_ignore_signals,
+            # DataLoader draws a seed for its workers, without this from the process's generator, whose later numbers
+            # would then depend on how often something was loaded.
+            generator=torch.Generator().manual_seed(_mix(seed)),
+            persistent_workers=workers > 0,
+        )
+        self._goes_on = False
+        self._iterations = 0
+        _LOADERS.add(self)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; another one than before starts at its first batch."""
+        self.batch_sampler.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the loader stands, as plain numbers: batches handed out, not batches read ahead."""
+        batches = self.batch_sampler
+        return {"epoch": batches.epoch, "position": batches.position, **self._plan()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken.
+
+        Raises:
+            UserError: The state comes from a loader of other data, another batch size, order or seed.
+        """
+        for key, here in self._plan().items():
+            if state[key] != here:
+                raise UserError(
+                    f"The run can't go on at the same sample: it was saved with {key.replace('_', ' ')} {state[key]}, "
+                    f"now it is {here}. Go on with the settings and data it was started with."
+                )
+        self.batch_sampler.epoch = state["epoch"]
+        self.batch_sampler.position = state["position"]
+        self._goes_on = True
+
+    def __len__(self) -> int:
+        """Return the number of batches of a whole epoch, wherever the loader stands."""
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Return an iterator over the batches of the epoch that is chosen when the first of them is asked for.
+
+        Lightning asks for the iterator before it sets the epoch.
+        """
+        self._iterations += 1
+        return _Batches(self, self._iterations)
+
+    def close(self) -> None:
+        """Stop the worker processes; iterating again starts new ones."""
+        iterator, self._loader._iterator = self._loader._iterator, None
+        self._iterations += 1
+        if isinstance(iterator, _MultiProcessingDataLoaderIter):
+            workers = list(iterator._workers)
+            iterator._shutdown_workers()
+            for worker in workers:
+                if worker.is_alive():  # stuck in reading, and deaf to SIGTERM
+                    worker.kill()
+
+    def _plan(self) -> dict[str, Any]:
+        batches = self.batch_sampler
+        return {
+            "num_samples": batches.num_samples,
+            "batch_size": batches.batch_size,
+            "shuffle": batches.shuffle,
+            "seed": batches.seed,
+        }
+
+    def _start(self) -> Iterator[Any]:
+        if not self._goes_on:
+            self.batch_sampler.position = 0
+        self._goes_on = False
+        return iter(self._loader)
+
+
+class _Batches(Iterator[Batch]):
+    """The batches of one epoch, which are counted as they are handed out."""
+
+    def __init__(self, loader: ResumableLoader, iteration: int) -> None:
+        self._loader = loader
+        self._iteration = iteration
+        self._batches: Iterator[Batch] | None = None
+
+    def __next__(self) -> Batch:
+        if self._iteration != self._loader._iterations:
+            raise RuntimeError("The loader was closed or iterated anew; only its newest iterator may be used.")
+        if self._batches is None:
+            self._batches = self._loader._start()
+        batch = next(self._batches)
+        self._loader.batch_sampler.position += 1
+        return batch
+
+
+@contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Inside, the global generators of torch (CPU), Python and numpy are functions of ``numbers`` alone; then restored.
+
+    The generators of GPUs are left as they are: transforms run on the CPU, and dropout must not start anew.
+    """
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    seed = _mix(*numbers)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])
+
+
+def _mix(*numbers: int) -> int:
+    """Return 63 bits that depend on all the numbers and look unrelated for neighbours."""
+    text = ",".join(str(number) for number in numbers)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def _ignore_signals(worker: int) -> None:
+    """Let the main process decide: Ctrl-C and a scheduler's SIGTERM reach the whole group, and it wants to save."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+_LOADERS: "weakref.WeakSet[ResumableLoader]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_loaders() -> None:
+    # multiprocessing's own exit sends SIGTERM, which workers ignore, and would then wait for ever
+    for loader in list(_LOADERS):
+        with suppress(Exception):
+            loader.close()

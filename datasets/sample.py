@@ -1,0 +1,206 @@
+"""What a data set hands on: records, samples and batches, with the rules of every key in one place.
+
+Targets, by key (a data set has some of them; more come with the tasks that need them):
+
+====================  ==========================  =================================  ==========================
+key                   in a ``Record``             in a ``Sample``                    in a ``Batch``
+====================  ==========================  =================================  ==========================
+``label``             the class's name, text      int64 scalar, the class's index    int64 ``[B]``
+``labels``            names, a tuple of text      float32 ``[K]``, 1 where it holds  float32 ``[B, K]``
+====================  ==========================  =================================  ==========================
+
+Names stay text in records, because only whoever uses the data knows the order of its classes: a trained model's own,
+or the thousand of ImageNet.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..backbones.errors import UserError, did_you_mean
+
+
+class DataError(UserError):
+    """Something in a data set that its owner can mend; the message names the file, and the row where there is one."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of a data set's manifest: an image and what is known of it."""
+
+    path: Path
+    targets: Mapping[str, Any]
+    """What is known of the image, see the module's table."""
+    name: str
+    """Names the image in manifests, splits and predictions: its path below the data set's root, with ``/``."""
+
+
+@dataclass
+class Sample:
+    """One image on its canvas, ready to be batched."""
+
+    image: Tensor
+    """uint8 ``[C, H, W]``."""
+    index: int
+    """The place of its record in the data set."""
+    name: str
+    original_size: tuple[int, int]
+    """Height and width of the picture after its EXIF rotation, in pixels."""
+    valid_size: tuple[int, int]
+    """Height and width of the part of the canvas, from its top left corner, that is picture."""
+    targets: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class BadSample:
+    """An image that can't be used. It is counted and named, never replaced by another."""
+
+    index: int
+    name: str
+    path: Path
+    reason: str
+    """A full sentence that names the file."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a head may know of a batch besides its features."""
+
+    canvas: tuple[int, int]
+    """Height and width of the images the trunk saw."""
+    valid_sizes: Tensor
+    """int64 ``[B, 2]``: height and width of the part of the canvas, from its top left corner, that is picture."""
+    original_sizes: Tensor
+    """int64 ``[B, 2]``: height and width before resizing, for results in the pixels of the file."""
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Context":
+        """Return the context with its tensors on ``device``."""
+        return replace(
+            self,
+            valid_sizes=self.valid_sizes.to(device, non_blocking=non_blocking),
+            original_sizes=self.original_sizes.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> "Context":
+        """Return the context with its tensors in page-locked memory."""
+        return replace(self, valid_sizes=self.valid_sizes.pin_memory(), original_sizes=self.original_sizes.pin_memory())
+
+
+@dataclass
+class Batch:
+    """Samples side by side: either images, or the features of a frozen trunk that were stored for them."""
+
+    images: Tensor | None
+    """uint8 ``[B, C, H, W]``; None in a batch of features, and where every sample is bad."""
+    features: dict[str, Tensor] | None
+    """Stored features by level; None in a batch of images."""
+    context: Context
+    targets: dict[str, Tensor | list[Tensor]]
+    """See the module's table; a list where samples differ in shape."""
+    indices: Tensor
+    """int64 ``[B]``: the place of each record in the data set."""
+    names: list[str]
+    skipped: list[BadSample] = field(default_factory=list)
+    """The bad samples that would have been here; they are not among the ``B``."""
+
+    @property
+    def size(self) -> int:
+        """The number of usable samples, ``B``; 0 where every one of them is bad."""
+        return len(self.names)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
+        """Return the batch with every tensor on ``device``."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
+        return self._with_tensors(move, self.context.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch in page-locked memory, from which copies to a GPU need not wait."""
+        return self._with_tensors(Tensor.pin_memory, self.context.pin_memory())
+
+    def _with_tensors(self, move: Any, context: Context) -> "Batch":
+        return replace(
+            self,
+            images=None if self.images is None else move(self.images),
+            features=None if self.features is None else {key: move(value) for key, value in self.features.items()},
+            context=context,
+            targets={
+                key: [move(one) for one in value] if isinstance(value, list) else move(value)
+                for key, value in self.targets.items()
+            },
+            indices=move(self.indices),
+        )
+
+
+def collate(samples: Sequence[Sample | BadSample]) -> Batch:
+    """Put samples side by side; the bad ones go to ``skipped`` and leave the others' order as it is."""
+    good = [sample for sample in samples if isinstance(sample, Sample)]
+    images = torch.stack([sample.image for sample in good]) if good else None
+    return Batch(
+        images=images,
+        features=None,
+        context=Context(
+            canvas=(0, 0) if images is None else (images.shape[-2], images.shape[-1]),
+            valid_sizes=_sizes([sample.valid_size for sample in good]),
+            original_sizes=_sizes([sample.original_size for sample in good]),
+        ),
+        targets={key: _join([sample.targets[key] for sample in good]) for key in (good[0].targets if good else ())},
+        indices=torch.tensor([sample.index for sample in good], dtype=torch.int64),
+        names=[sample.name for sample in good],
+        skipped=[sample for sample in samples if isinstance(sample, BadSample)],
+    )
+
+
+def _sizes(sizes: list[tuple[int, int]]) -> Tensor:
+    return torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
+
+
+def _join(values: list[Tensor]) -> Tensor | list[Tensor]:
+    alike = all(value.shape == values[0].shape for value in values)
+    return torch.stack(values) if alike else values
+
+
+class TargetEncoder:
+    """Turns the class names of a record into tensors, in the order of the classes it was made for."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        """Keep the class names in the order of their indices."""
+        self.classes = tuple(classes)
+        self._index = {name: index for index, name in enumerate(self.classes)}
+
+    def __call__(self, record: Record) -> dict[str, Tensor]:
+        """Return the record's targets as the module's table says.
+
+        Raises:
+            DataError: A class that isn't among ``classes``, naming the image.
+        """
+        encoded = {}
+        if "label" in record.targets:
+            encoded["label"] = torch.tensor(self._find(record.targets["label"], record), dtype=torch.int64)
+        if "labels" in record.targets:
+            holds = torch.zeros(len(self.classes), dtype=torch.float32)
+            holds[[self._find(name, record) for name in record.targets["labels"]]] = 1
+            encoded["labels"] = holds
+        return encoded
+
+    def check(self, records: Sequence[Record]) -> None:
+        """Raise the ``DataError`` of the first record whose class isn't known, before any image is read."""
+        for record in records:
+            for name in (record.targets.get("label"), *record.targets.get("labels", ())):
+                if name is not None:
+                    self._find(name, record)
+
+    def _find(self, name: str, record: Record) -> int:
+        if name not in self._index:
+            known = ", ".join(self.classes[:20]) + (", ..." if len(self.classes) > 20 else "")
+            raise DataError(
+                f"{record.path}: the class '{name}' isn't one of the {len(self.classes)} known here: {known}."
+                f"{did_you_mean(name, self.classes)}"
+            )
+        return self._index[name]

@@ -1,0 +1,181 @@
+"""Tables of images: CSV (also with ``;`` or tabs between columns) and Parquet.
+
+==============  ================================================================================================
+column          meaning
+==============  ================================================================================================
+``path``        the image, absolute or relative to the table's folder
+``label``       its one class, taken as text: ``01`` stays ``01``
+``labels``      instead of ``label``: any number of classes with ``;`` between them, or a list column in Parquet
+``split``       optional: train, val or test, or a synonym
+==============  ================================================================================================
+
+Other columns are passed over. A row's number in messages is the line a text editor or a spreadsheet shows.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from ..backbones.errors import did_you_mean
+from .sample import DataError, Record
+from .splits import SPLITS, find_split
+
+TABLE_EXTENSIONS = (".csv", ".tsv", ".parquet")
+
+_COLUMNS = ("path", "label", "labels", "split")
+
+_Row = dict[str, Any]
+
+
+@dataclass
+class TableContents:
+    """What a table holds."""
+
+    splits: dict[str, tuple[Record, ...]]
+    """By split; the only key is the empty text where there is no column for it."""
+    classes: tuple[str, ...]
+    """Sorted; those of ``train`` where there is one."""
+    notes: list[str] = field(default_factory=list)
+    """What was left aside, in full sentences."""
+
+
+def read_table(path: Path) -> TableContents:
+    """Read a table of images; no picture is opened.
+
+    Raises:
+        DataError: Naming the file, and the row where there is one: the table can't be read or is empty, a column is
+            missing, a path or label is empty, an image stands in two rows, a split isn't known, no image is there.
+    """
+    columns, rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
+    _check_columns(columns, path)
+    records: list[tuple[str, Record]] = []
+    seen: dict[str, int] = {}
+    for number, row in rows:
+        where = f"{path}, row {number}"
+        record = _read_row(row, path.parent, where)
+        if record.name in seen:
+            raise DataError(f"{where}: the image '{record.name}' is in row {seen[record.name]} already.")
+        seen[record.name] = number
+        records.append((_read_split(row, where), record))
+    if not records:
+        raise DataError(f"{path}: the table has no rows.")
+    _check_some_exist([record for _, record in records], path)
+    return _sorted_out(records)
+
+
+def _read_csv(path: Path) -> tuple[list[str], Iterator[tuple[int, _Row]]]:
+    text = _read_text(path)
+    lines = text.splitlines()
+    header = lines[0] if lines else ""
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
+    columns = [name.strip() for name in next(reader, [])]
+
+    def rows() -> Iterator[tuple[int, _Row]]:
+        for values in reader:
+            if not any(value.strip() for value in values):
+                continue
+            if len(values) != len(columns):
+                raise DataError(
+                    f"{path}, row {reader.line_num}: {len(values)} values for the {len(columns)} columns "
+                    f"{', '.join(columns)}. Put values that contain '{delimiter}' in quotes."
+                )
+            yield reader.line_num, dict(zip(columns, values, strict=True))
+
+    return columns, rows()
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: the table can't be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: the table isn't UTF-8 text ({error}). Save it as CSV in UTF-8.") from error
+
+
+def _read_parquet(path: Path) -> tuple[list[str], Iterable[tuple[int, _Row]]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        columns = parquet.read_schema(path).names
+        table = parquet.read_table(path, columns=[name for name in _COLUMNS if name in columns])
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path}: the Parquet table can't be read ({error}).") from error
+    return columns, enumerate(table.to_pylist(), start=1)
+
+
+def _check_columns(columns: list[str], path: Path) -> None:
+    present = ", ".join(columns) or "none"
+    if "path" not in columns:
+        raise DataError(f"{path}: the column 'path' is missing; columns: {present}.{_near('path', columns)}")
+    if ("label" in columns) == ("labels" in columns):
+        problem = "'label' and 'labels' can't both be there" if "label" in columns else "the column 'label' is missing"
+        near = "" if "label" in columns else _near("label", columns)
+        raise DataError(f"{path}: {problem}; columns: {present}.{near}")
+
+
+def _near(wanted: str, columns: list[str]) -> str:
+    """Return the question whether one of the columns was meant to be the wanted one."""
+    usual = {"path": ("image", "file", "filename", "file_name", "image_path"), "label": ("class", "category", "target")}
+    by_lower_case = {name.lower(): name for name in columns}
+    likely = next((by_lower_case[name] for name in (wanted, *usual[wanted]) if name in by_lower_case), None)
+    if likely is None:
+        return did_you_mean(wanted, columns).replace("Did you mean", "Is it").replace("?", f"? Call it '{wanted}'.")
+    return f" Is it '{likely}'? Call it '{wanted}'."
+
+
+def _read_row(row: _Row, folder: Path, where: str) -> Record:
+    path = _text(row["path"])
+    if not path:
+        raise DataError(f"{where}: the path is empty.")
+    if "label" in row:
+        label = _text(row["label"])
+        if not label:
+            raise DataError(f"{where}: the label of '{path}' is empty.")
+        return Record(folder / path, {"label": label}, PurePath(path).as_posix())
+    labels = row["labels"] if isinstance(row["labels"], list) else _text(row["labels"]).split(";")
+    names = tuple(dict.fromkeys(text for label in labels if (text := _text(label))))
+    return Record(folder / path, {"labels": names}, PurePath(path).as_posix())
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _read_split(row: _Row, where: str) -> str:
+    if "split" not in row:
+        return ""
+    given = _text(row["split"])
+    split = find_split(given)
+    if split is None:
+        raise DataError(f"{where}: the split '{given}' isn't one of {', '.join(SPLITS)}.{did_you_mean(given, SPLITS)}")
+    return split
+
+
+def _check_some_exist(records: list[Record], path: Path) -> None:
+    """Tell a wrong folder, in which no image exists, from single missing ones, which count as bad data."""
+    if not any(record.path.exists() for record in records):
+        raise DataError(
+            f"{path}: none of its {len(records)} images exists, e.g. {records[0].path}. Paths are relative to the "
+            "table's folder."
+        )
+
+
+def _sorted_out(records: list[tuple[str, Record]]) -> TableContents:
+    splits = {
+        split: tuple(record for one, record in records if one == split)
+        for split in ("", *SPLITS)
+        if any(one == split for one, _ in records)
+    }
+    trained_on = splits.get("", splits.get("train", ()))
+    names = {
+        name
+        for record in trained_on or [record for _, record in records]
+        for name in (record.targets.get("labels") or [record.targets.get("label")])
+        if name is not None
+    }
+    return TableContents(splits, tuple(sorted(names)))

@@ -1,0 +1,257 @@
+import random
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+import torch
+from onetrunk.backbones.errors import UserError
+from onetrunk.datasets import (
+    DataError,
+    EpochBatches,
+    ResumableLoader,
+    SampleDataset,
+    eval_transform,
+    open_dataset,
+    seeded,
+    train_transform,
+)
+from PIL import Image
+
+
+class NoisyTransform:
+    """Draws from every global generator, as transforms of other libraries do."""
+
+    def __call__(self, picture: Image.Image) -> tuple[torch.Tensor, tuple[int, int]]:
+        draws = (torch.rand(()).item(), random.random(), np.random.random())
+        image = (torch.tensor(draws) * 255).to(torch.uint8).reshape(3, 1, 1)
+        return image + torch.randint(0, 9, (3, 4, 4), dtype=torch.uint8), (4, 4)
+
+
+@pytest.fixture
+def make_loader(pets):
+    loaders = []
+
+    def make(transform=None, *, dataset_seed=0, records=None, **options) -> ResumableLoader:
+        data = open_dataset(pets, "train")
+        transform = transform or train_transform((32, 32), color_jitter=0.3)
+        samples = SampleDataset(records or data.records, transform, classes=data.classes, seed=dataset_seed)
+        loader = ResumableLoader(samples, **{"batch_size": 5, "shuffle": True, "seed": 3, **options})
+        loaders.append(loader)
+        return loader
+
+    yield make
+    for loader in loaders:
+        loader.close()
+
+
+def _epochs(loader: ResumableLoader, epochs=(0, 1)) -> list[tuple[list[int], torch.Tensor]]:
+    seen = []
+    for epoch in epochs:
+        loader.set_epoch(epoch)
+        seen += [(batch.indices.tolist(), batch.images) for batch in loader]
+    return seen
+
+
+def _assert_same(left, right):
+    assert [indices for indices, _ in left] == [indices for indices, _ in right]
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("transform", [None, NoisyTransform()])
+def test_the_number_of_workers_changes_nothing(make_loader, transform):
+    alone = _epochs(make_loader(transform))
+    for workers in (1, 2):
+        torch.manual_seed(workers)
+        _assert_same(alone, _epochs(make_loader(transform, workers=workers)))
+
+
+def test_samples_are_a_function_of_seed_epoch_and_index_alone(make_loader):
+    samples = make_loader(NoisyTransform()).dataset
+    first = samples[2, 7].image
+    samples[0, 1], samples[2, 8]
+    assert torch.equal(first, samples[2, 7].image)
+    for other in (samples[3, 7], samples[2, 8], make_loader(NoisyTransform(), dataset_seed=1).dataset[2, 7]):
+        assert not torch.equal(first, other.image)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_processes_generators_are_not_touched(make_loader, workers):
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    _epochs(make_loader(NoisyTransform(), workers=workers))
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1] == random.getstate()
+    assert (states[2] == np.random.get_state()[1]).all()
+
+
+def test_generators_are_restored_after_an_error():
+    before = torch.get_rng_state()
+    with pytest.raises(KeyError), seeded(1):
+        torch.rand(3)
+        raise KeyError
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_epochs_hold_every_sample_once_in_their_own_order(make_loader):
+    seen = _epochs(make_loader(), epochs=(0, 1, 0))
+    orders = [[index for indices, _ in seen[start : start + 5] for index in indices] for start in (0, 5, 10)]
+    assert all(sorted(order) == list(range(23)) for order in orders)
+    assert orders[0] == orders[2] != orders[1]
+    assert [len(indices) for indices, _ in seen[:5]] == [5, 5, 5, 5, 3]
+
+
+def test_without_shuffling_the_order_is_that_of_the_records(make_loader):
+    seen = _epochs(make_loader(shuffle=False))
+    assert [index for indices, _ in seen for index in indices] == [*range(23), *range(23)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("position", [0, 1, 3, 5])
+def test_resuming_inside_an_epoch_gives_the_same_remaining_batches(make_loader, workers, position):
+    complete = _epochs(make_loader(), epochs=(4, 5))
+    interrupted = make_loader(workers=workers)
+    interrupted.set_epoch(4)
+    iterator = iter(interrupted)
+    for _ in range(position):
+        next(iterator)
+    state = interrupted.state_dict()
+    assert (state["epoch"], state["position"]) == (4, position)
+
+    resumed = make_loader(workers=workers)
+    resumed.load_state_dict(state)
+    assert len(resumed) == 5
+    assert resumed.state_dict() == state, "saving again before the first batch loses nothing"
+    _assert_same(complete[position:], _epochs(resumed, epochs=(4, 5)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_position_starts_anew_though_the_iterator_is_never_exhausted(make_loader, workers):
+    complete = _epochs(make_loader())
+    loader = make_loader(workers=workers)
+    seen = []
+    for epoch in (0, 1):
+        loader.set_epoch(epoch)
+        assert loader.state_dict()["position"] == 0
+        iterator = iter(loader)
+        for _ in range(len(loader)):  # as Lightning does: it counts, and never sees StopIteration
+            batch = next(iterator)
+            seen.append((batch.indices.tolist(), batch.images))
+        assert loader.state_dict()["position"] == 5
+    _assert_same(complete, seen)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_epoch_may_be_set_after_the_iterator_was_asked_for(make_loader, workers):
+    loader = make_loader(workers=workers)
+    iterator = iter(loader)
+    loader.set_epoch(7)
+    _assert_same(_epochs(make_loader(), epochs=(7,)), [(batch.indices.tolist(), batch.images) for batch in iterator])
+
+
+def test_an_epoch_that_was_left_early_starts_at_its_beginning(make_loader):
+    loader = make_loader(workers=2)
+    next(iter(loader))
+    loader.set_epoch(1)
+    next(iter(loader))
+    _assert_same(_epochs(make_loader(), epochs=(1,)), _epochs(loader, epochs=(1,)))
+
+
+def test_a_state_of_the_epoch_before_does_not_shorten_the_next(make_loader):
+    loader = make_loader()
+    loader.load_state_dict({**loader.state_dict(), "epoch": 3, "position": 5})
+    loader.set_epoch(4)
+    assert len(list(loader)) == 5
+
+
+def test_an_older_iterator_is_refused(make_loader):
+    loader = make_loader()
+    older = iter(loader)
+    next(older)
+    iter(loader)
+    with pytest.raises(RuntimeError, match="only its newest iterator"):
+        next(older)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"batch_size": 4}, "batch size 5, now it is 4"), ({"seed": 9}, "seed 3, now"), ({"shuffle": False}, "shuffle")],
+)
+def test_a_state_of_another_plan_is_refused(make_loader, options, words):
+    with pytest.raises(UserError, match=words):
+        make_loader(**options).load_state_dict(make_loader().state_dict())
+
+
+def test_batches_carry_targets_names_and_sizes(pets):
+    data = open_dataset(pets, "val")
+    samples = SampleDataset(data.records, eval_transform((64, 64), mode="pad"), classes=("dog", "cat"))
+    (batch,) = ResumableLoader(samples, batch_size=8)
+    assert batch.names == [record.name for record in data.records]
+    assert batch.targets["label"].tolist() == [1, 1, 1, 0, 0]
+    assert batch.context.original_sizes.tolist() == [[40, 56]] * 5
+    assert batch.context.valid_sizes.tolist() == [[46, 64]] * 5
+
+
+def test_channels_one_reads_grey(pets):
+    data = open_dataset(pets, "val")
+    samples = SampleDataset(data.records, eval_transform((32, 32)), classes=data.classes, channels=1)
+    assert samples[0, 0].image.shape == (1, 32, 32)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_images_are_set_aside_and_named(tmp_path, draw, records_of, make_loader, workers):
+    paths = [draw(tmp_path / f"{index}.jpg", seed=index) for index in range(6)]
+    paths[1].write_text("no picture")
+    paths[4].write_bytes(paths[4].read_bytes()[:300])
+    paths[5].unlink()
+    loader = make_loader(records=records_of(paths), batch_size=2, shuffle=False, workers=workers)
+    batches = list(loader)
+    assert [batch.names for batch in batches] == [["0.jpg"], ["2.jpg", "3.jpg"], []]
+    skipped = [sample for batch in batches for sample in batch.skipped]
+    assert [(sample.index, sample.path) for sample in skipped] == [(1, paths[1]), (4, paths[4]), (5, paths[5])]
+
+
+def test_a_class_that_is_not_known_is_refused_before_anything_is_read(pets):
+    with pytest.raises(DataError, match=r"dog/00\.jpg: the class 'dog'"):
+        SampleDataset(open_dataset(pets, "val").records, eval_transform((32, 32)), classes=("cat", "eel"))
+
+
+def test_a_batch_size_of_zero_is_refused():
+    with pytest.raises(UserError, match="1 or more, not 0"):
+        EpochBatches(10, 0)
+
+
+INTERRUPTED = """
+    import os, signal, sys, time
+    from onetrunk.datasets import ResumableLoader, SampleDataset, eval_transform, open_dataset
+
+    if __name__ == "__main__":
+        data = open_dataset(sys.argv[1], "train")
+        samples = SampleDataset(data.records, eval_transform((32, 32)), classes=data.classes)
+        loader = ResumableLoader(samples, batch_size=2, workers=2)
+        iterator = iter(loader)
+        next(iterator)
+        workers = loader._loader._iterator._workers
+        for worker in workers:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+                os.kill(worker.pid, number)
+        time.sleep(0.3)
+        assert all(worker.is_alive() for worker in workers)
+        print(1 + len(list(iterator)))
+        iterator = iter(loader)
+        next(iterator)  # and so the process ends, with workers in the middle of an epoch
+"""
+
+
+def test_workers_ignore_the_signals_of_their_group_and_the_process_still_ends(pets):
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(INTERRUPTED), str(pets)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "12"), done.stderr
+    assert time.monotonic() - began < 60

@@ -1,0 +1,131 @@
+import pyarrow
+import pytest
+from onetrunk.datasets import DataError, open_dataset
+from pyarrow import parquet
+
+
+@pytest.fixture
+def write(tmp_path, draw):
+    """Writes a table beside the pictures ``img/0.png`` to ``img/4.png``."""
+    for index in range(5):
+        draw(tmp_path / "img" / f"{index}.png", seed=index)
+
+    def write(text: str, name: str = "labels.csv"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def _all(data):
+    return {record.name: record.targets for records in data.splits.values() for record in records}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_csv_with_splits(write, tmp_path, separator, start):
+    rows = [
+        "path,label,split",
+        "img/0.png,01,train",
+        "img/1.png,1,Training",
+        "img/2.png,01,valid",
+        "",
+        "img/3.png,1,val",
+    ]
+    path = write(start + "\n".join(rows).replace(",", separator))
+    train = open_dataset(path, "train")
+    assert train.classes == ("01", "1"), "labels are text"
+    assert [record.path for record in train.records] == [tmp_path / "img" / "0.png", tmp_path / "img" / "1.png"]
+    assert (train.format, train.split_origin, train.split_names()) == ("table", "column", ("train", "val"))
+    assert [record.targets for record in train.select("val").records] == [{"label": "01"}, {"label": "1"}]
+
+
+def test_without_a_split_column_val_is_cut_by_class(write):
+    data = open_dataset(write("label,path\n" + "".join(f"{i % 2},img/{i}.png\n" for i in range(4))), "val")
+    assert data.split_origin == "seeded 0.2 of everything, seed 0"
+    assert data.class_counts() == data.select("train").class_counts() == {"0": 1, "1": 1}
+
+
+def test_quoted_values_and_further_columns(write):
+    path = write('path,photographer,label\nimg/0.png,"Doe, Jane",cat\n')
+    assert _all(open_dataset(path, "train")) == {"img/0.png": {"label": "cat"}}
+
+
+def test_several_labels(write):
+    path = write("path,labels\nimg/0.png,dog;cat\nimg/1.png,\nimg/2.png, eel ;dog;dog\n")
+    data = open_dataset(path, "train")
+    assert data.classes == ("cat", "dog", "eel") or len(data) == 2
+    assert _all(data) == {
+        "img/0.png": {"labels": ("dog", "cat")},
+        "img/1.png": {"labels": ()},
+        "img/2.png": {"labels": ("eel", "dog")},
+    }
+
+
+@pytest.mark.parametrize("label", [[7, 7, 8], ["07", "7", "8"]])
+def test_parquet(tmp_path, write, label):
+    table = {"path": [f"img/{i}.png" for i in range(3)], "label": label, "split": ["train", "train", "val"]}
+    parquet.write_table(pyarrow.table({**table, "size": [1, 2, 3]}), tmp_path / "a.parquet")
+    data = open_dataset(tmp_path / "a.parquet", "train")
+    assert [record.targets["label"] for record in data.records] == [str(name) for name in label[:2]]
+
+
+def test_parquet_lists_of_labels(tmp_path, write):
+    table = {"path": ["img/0.png", "img/1.png"], "labels": [["a;b", "c"], []]}
+    parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
+    assert _all(open_dataset(tmp_path / "a.parquet", "train")) == {
+        "img/0.png": {"labels": ("a;b", "c")},
+        "img/1.png": {"labels": ()},
+    }
+
+
+def test_absolute_paths_and_single_missing_files_are_taken(write, tmp_path):
+    path = write(f"path,label\n{tmp_path / 'img' / '0.png'},a\nimg/gone.png,a\n")
+    assert len(_all(open_dataset(path, "train"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "column 'path' is missing; columns: none"),
+        ("path,label\n", "the table has no rows"),
+        ("Path,label\nimg/0.png,a\n", "'path' is missing; columns: Path, label. Is it 'Path'"),
+        ("file_name,label\nimg/0.png,a\n", "Is it 'file_name'"),
+        ("paths,label\nimg/0.png,a\n", "Is it 'paths'. Call it 'path'"),
+        ("path,lable\nimg/0.png,a\n", "column 'label' is missing; columns: path, lable. Is it 'lable'"),
+        ("path,category\nimg/0.png,a\n", "Is it 'category'. Call it 'label'"),
+        ("path,x\nimg/0.png,a\n", "column 'label' is missing; columns: path, x.$"),
+        ("path,label,labels\nimg/0.png,a,b\n", "'label' and 'labels' can't both be there"),
+        ("path,label\nimg/0.png,a\n ,b\n", "row 3: the path is empty"),
+        ("path,label\nimg/0.png,a\nimg/1.png,\n", "row 3: the label of 'img/1.png' is empty"),
+        ("path,label\nimg/0.png,a\n\nimg/1.png,a,b\n", "row 4: 3 values for the 2 columns path, label"),
+        ("path,label\nimg/0.png,a\nimg/1.png,a\nimg/0.png,b\n", "row 4: the image 'img/0.png' is in row 2 already"),
+        ("path,label,split\nimg/0.png,a,trian\n", "row 2: the split 'trian' isn't one of .*Did you mean 'train'"),
+        ("path,label\nimages/0.png,a\nimages/1.png,a\n", "none of its 2 images exists, e.g. .*relative to the table's"),
+        ("path,label,split\nimg/0.png,a,train\nimg/1.png,b,val\n", "img/1.png: the class 'b' isn't one of the 1"),
+    ],
+)
+def test_a_damaged_table_is_refused_with_file_and_row(write, text, words):
+    path = write(text)
+    with pytest.raises(DataError, match=words) as raised:
+        open_dataset(path, "val")
+    assert str(path.parent) in str(raised.value)
+
+
+def test_other_encodings_and_broken_parquet_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_bytes("path,label\nimg/0.png,Käse\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"a\.csv: the table isn't UTF-8"):
+        open_dataset(tmp_path / "a.csv", "train")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(DataError, match=r"a\.parquet: the Parquet table can't be read"):
+        open_dataset(tmp_path / "a.parquet", "train")
+    with pytest.raises(DataError, match=r"gone\.csv: the table can't be read"):
+        open_dataset(tmp_path / "gone.csv", "train", format="table")
+
+
+def test_parquet_without_a_label_in_a_row(tmp_path, write):
+    table = {"path": ["img/0.png", "img/1.png"], "label": ["a", None]}
+    parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"row 2: the label of 'img/1\.png' is empty"):
+        open_dataset(tmp_path / "a.parquet", "train")
