@@ -1,0 +1,1 @@
+"""The trunks that can be asked for: a table of the catalogue."""

@@ -1,0 +1,133 @@
+"""The results card: the one contract between apps, reports, comparisons and people's scripts."""
+
+import json
+import shlex
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .evaluation import Evaluation
+from .run_folder import replace_json, versions
+
+
+def command_line() -> str:
+    """Return the command that this process was started with."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a result cost.
+
+    Attributes:
+        images_per_second: Of the evaluation.
+        peak_memory_mib: Of this process, or of its GPU.
+        trained_parameters: How many were trained.
+        parameters: How many the model has.
+        seconds: Wall time of the command.
+    """
+
+    images_per_second: float
+    peak_memory_mib: float
+    trained_parameters: int
+    parameters: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """What ``results.json`` holds; metric values are fractions, never percent.
+
+    Attributes:
+        task: The app.
+        split: What was evaluated.
+        selected_on: The split that chose the checkpoint, if one did.
+        metrics: Name -> value, low, high; 95% intervals.
+        per_class: A row a class.
+        samples: How many images were used and skipped, and which were skipped.
+        cost: What it took.
+        backbone: Name, weights, fingerprints of the trunk before and after.
+        data: Path, fingerprint and where the split comes from.
+        details: More that an app has to say.
+        versions: Of the packages that results depend on.
+        command: What was typed.
+    """
+
+    task: str
+    split: str
+    selected_on: str | None
+    metrics: dict[str, dict[str, float]]
+    per_class: list[dict[str, Any]]
+    samples: dict[str, Any]
+    cost: dict[str, Any]
+    backbone: dict[str, Any]
+    data: dict[str, Any]
+    details: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=versions)
+    command: str = field(default_factory=command_line)
+
+    def write(self, path: Path) -> None:
+        """Write the card as JSON, whole or not at all."""
+        replace_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> "Card":
+        """Read a card."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def make_card(
+    evaluation: Evaluation,
+    *,
+    task: str,
+    split: str,
+    selected_on: str | None,
+    cost: Cost,
+    backbone: dict[str, Any],
+    data: dict[str, Any],
+) -> Card:
+    """Return the card of an evaluation."""
+    skipped = [{"file": bad.name, "reason": bad.reason} for bad in evaluation.skipped]
+    return Card(
+        task=task,
+        split=split,
+        selected_on=selected_on,
+        metrics={name: asdict(estimate) for name, estimate in evaluation.metrics.items()},
+        per_class=evaluation.per_class,
+        samples={"used": evaluation.used, "skipped": len(skipped), "skipped_files": skipped},
+        cost=asdict(cost),
+        backbone=backbone,
+        data=data,
+        details=evaluation.details,
+    )
+
+
+def print_card(card: Card, *, where: Path | None = None) -> None:
+    """Print the card's figures as a table, and where the whole card lies."""
+    console = Console()
+    title = f"{card.task} on {card.data['path']} ({card.split}, {card.samples['used']} images)"
+    console.print(title, highlight=False, soft_wrap=True)
+    table = Table("metric", "value", "95% interval")
+    for name, row in card.metrics.items():
+        table.add_row(name, f"{row['value']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}")
+    console.print(table)
+    cost = card.cost
+    lines = [
+        f"trunk      {card.backbone['name']}, weights {card.backbone['weights']}",
+        f"parameters {cost['trained_parameters']:,} trained of {cost['parameters']:,}",
+        f"cost       {cost['images_per_second']:.0f} images/s evaluated, {cost['peak_memory_mib']:.0f} MiB, "
+        f"{cost['seconds']:.1f} s",
+    ]
+    if card.backbone.get("frozen") == "all":
+        lines.append(
+            f"frozen     proven: the trunk's SHA-256 is {card.backbone['fingerprint_after'][:16]}… before and after"
+        )
+    if card.samples["skipped"]:
+        lines.append(f"skipped    {card.samples['skipped']} images that can't be read; the card lists them")
+    if where is not None:
+        lines.append(f"card       {where}")
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -1,0 +1,216 @@
+"""Exact resume: what is saved, when, and how a run that stops goes on at the same step."""
+
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from ..backbones.errors import UserError
+from ..datasets import BadSample, Batch, DataError
+from .interruption import StopRequest
+from .run_folder import RunFolder
+from .task import Task
+
+#: Before an epoch's last step, where validation follows, a checkpoint is written if the last is older than this.
+_SECONDS_BEFORE_VALIDATION = 30.0
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint to a temporary file in its folder, flushes it to the disk, then renames it.
+
+    A process that is killed, or a disk that fills up, leaves the former checkpoint as it was.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write the checkpoint whole or not at all.
+
+        Raises:
+            UserError: If the disk is full or the folder can't be written to.
+        """
+        target = Path(path)
+        temporary = target.with_name(target.name + ".part")
+        try:
+            with temporary.open("wb") as stream:
+                torch.save(checkpoint, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        except (OSError, RuntimeError) as error:  # torch reports a short write as a RuntimeError
+            temporary.unlink(missing_ok=True)
+            raise UserError(
+                f"The checkpoint '{target}' can't be written: {error}. "
+                "The one before it is untouched; make room, then go on with --resume."
+            ) from error
+
+
+class Checkpoints(pl.Callback):
+    """Saves the whole state of a run on optimizer steps, and stops the run where it was just saved.
+
+    ``last.ckpt`` is written at the end of each epoch, after its validation, and every ``save_every`` seconds inside
+    one. It is never written on an epoch's last step: Lightning would take such a file for a finished epoch and skip
+    its validation.
+
+    Args:
+        run: The run's folder.
+        request: Whether the process was asked to stop.
+        save_every: Seconds between checkpoints inside an epoch.
+        data_fingerprint: Of the training split; a run doesn't go on with other data.
+    """
+
+    def __init__(self, run: RunFolder, request: StopRequest, *, save_every: float, data_fingerprint: str) -> None:
+        """See the class."""
+        self.run = run
+        self.request = request
+        self.save_every = save_every
+        self.data_fingerprint = data_fingerprint
+        self.best_value = float("-inf")
+        self.best_epoch = -1
+        self._random_state: dict[str, Any] | None = None
+        self._saved_at = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best so far and the states of the random generators."""
+        return {
+            "best_value": self.best_value,
+            "best_epoch": self.best_epoch,
+            "data_fingerprint": self.data_fingerprint,
+            "random_state": random_state(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of a checkpoint.
+
+        Raises:
+            UserError: If the run began with other training data.
+        """
+        if state_dict["data_fingerprint"] != self.data_fingerprint:
+            raise UserError(
+                f"The training data changed since the run in '{self.run.path}' began, so it can't go on exactly. "
+                "Restore the data, or start another run: --output DIR."
+            )
+        self.best_value, self.best_epoch = state_dict["best_value"], state_dict["best_epoch"]
+        self._random_state = state_dict["random_state"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the random generators where the checkpoint left them, as late as can be."""
+        if self._random_state is not None:
+            restore_random_state(self._random_state)
+            self._random_state = None
+        self.request.is_deferred = True
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Save if it is time, then stop if that was asked for."""
+        left = int(trainer.num_training_batches) - (batch_idx + 1)
+        is_between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if left == 0 or not is_between_steps:
+            return
+        age = time.monotonic() - self._saved_at
+        is_last_chance = left <= trainer.accumulate_grad_batches and age >= _SECONDS_BEFORE_VALIDATION
+        if self.request.is_requested or age >= self.save_every or is_last_chance:
+            self._save(trainer)
+        self.request.raise_if_requested()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let a signal stop the run at once: validation changes no state."""
+        self.request.is_deferred = False
+        self.request.raise_if_requested()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Defer signals to the next safe moment again."""
+        self.request.is_deferred = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the best weights, then the whole state, then stop if that was asked for."""
+        assert isinstance(pl_module, Task)
+        value = float(trainer.callback_metrics[f"val_{pl_module.evaluator.primary}"])
+        if value > self.best_value:
+            self.best_value, self.best_epoch = value, trainer.current_epoch
+            trainer.save_checkpoint(self.run.best, weights_only=True)
+        self._save(trainer)
+        self.request.raise_if_requested()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let a signal stop the run at once from here on."""
+        self.request.is_deferred = False
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.run.last)
+        self._saved_at = time.monotonic()
+
+
+class BadData(pl.Callback):
+    """Stops on an image that can't be read, or counts it, as ``--bad-data`` says. Nothing is ever put in its place."""
+
+    def __init__(self, policy: str) -> None:
+        """Take ``"error"`` or ``"skip"``."""
+        self.policy = policy
+        self.skipped: dict[str, str] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the training images that were skipped so far."""
+        return {"skipped": self.skipped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of a checkpoint."""
+        self.skipped = state_dict["skipped"]
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Look at a training batch."""
+        self._take(batch)
+        self.skipped.update({bad.name: bad.reason for bad in batch.skipped})
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Look at an evaluation batch; the evaluator keeps its skipped images."""
+        self._take(batch)
+
+    def _take(self, batch: Batch) -> None:
+        if self.policy == "error" and batch.skipped:
+            raise bad_images_error(batch.skipped)
+
+
+def bad_images_error(bad: list[BadSample]) -> DataError:
+    """Return the error that names each image that can't be read."""
+    listing = "\n".join(f"  {sample.reason}" for sample in bad)
+    count = "1 image" if len(bad) == 1 else f"{len(bad)} images"
+    return DataError(f"{count} can't be read:\n{listing}\nMend or remove them, or leave them out: --bad-data skip")
+
+
+def random_state() -> dict[str, Any]:
+    """Return the states of the main process's generators, in types that ``torch.load(weights_only=True)`` reads."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": (str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), has_gauss, gauss),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Put the main process's generators back to a saved state."""
+    torch.set_rng_state(state["torch"])
+    random.setstate(state["python"])
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,243 @@
+"""The commands ``onetrunk classification train|evaluate|predict``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...backbones.errors import UserError
+from ..cli import Command
+from .options import AugmentOptions, EvaluateOptions, LossOptions, PredictOptions, TrainOptions
+
+if TYPE_CHECKING:
+    import torch
+
+    from ...datasets import AnnotatedImages, Record, Transform
+    from ..card import Card
+    from ..inputs import InputRecipe
+    from ..task import Task
+
+
+def train(options: TrainOptions) -> Card:
+    """Fine-tune a trunk on a labelled data set; return the card of the best checkpoint on the validation split.
+
+    Raises:
+        UserError: For options, weights or data that can't be used; nothing was written over.
+    """
+    import torch
+
+    from ...backbones import build_backbone
+    from ..card import Card, print_card
+    from ..fit import FitData, fit
+    from ..inputs import make_loader, make_recipe
+    from ..model_file import holds_model
+    from ..run_folder import open_run
+    from .task import build_task, keep_matching_rows
+
+    run = open_run("classification", options)
+    if options.resume and run.is_finished:
+        card = Card.read(run.card)
+        print_card(card, where=run.card)
+        return card
+    torch.manual_seed(options.seed)
+    backbone = build_backbone(
+        options.backbone,
+        weights=options.weights,
+        levels=(options.head_options.level,),
+        in_channels=options.channels,
+        image_size=_canvas(options.image_size),
+    )
+    backbone.freeze(options.freeze)
+    splits = _open_splits(options, run.split)
+    inputs = make_recipe(backbone.preprocessing, options.image_size, options.resize)
+    task = build_task(
+        backbone,
+        splits["train"].classes,
+        inputs=inputs,
+        head=options.head,
+        head_options=options.head_options,
+        label_smoothing=options.loss.label_smoothing,
+        class_weights=_class_weights(splits["train"], options.loss),
+    )
+    if holds_model(options.weights):
+        print(keep_matching_rows(task, options.weights))
+    _describe(task, splits, options)
+
+    def loader(split: str, transform: Transform, **settings: Any) -> Any:
+        return make_loader(
+            splits[split].records,
+            transform,
+            options,
+            channels=inputs.channels,
+            classes=splits[split].classes,
+            **settings,
+        )
+
+    data = FitData(
+        train=loader("train", _augmentation(inputs, options.augment), seed=options.seed, shuffle=True),
+        val=loader("val", inputs.transform()),
+        train_fingerprint=splits["train"].fingerprint(),
+        val_fingerprint=splits["val"].fingerprint(),
+        facts={"path": options.data, "split_origin": splits["train"].split_origin},
+        cut_split=splits["train"].splits if splits["train"].split_origin.startswith("seeded") else None,
+    )
+    return fit(task, data, options, run)
+
+
+def evaluate(options: EvaluateOptions) -> Card:
+    """Evaluate a model, or a trunk's own ImageNet classifier, on a split; return its card.
+
+    Raises:
+        UserError: For a model, weights or data that can't be used.
+    """
+    from ...datasets import open_dataset
+    from ..fit import evaluate_command
+    from ..inputs import InputRecipe, make_loader
+
+    if (options.model is None) == (options.backbone is None):
+        raise UserError("Give either --model RUN, or --backbone NAME for the classifier of its ImageNet weights.")
+    task, backbone, split_file = _trained(options.model) if options.model else _pretrained(options)
+    images = open_dataset(options.data, options.split, split_file=_own_split(split_file, Path(options.data)))
+    records = images.records if options.model else _with_imagenet_names(images)
+    inputs = InputRecipe.from_dict(task.description["inputs"])
+    loader = make_loader(
+        records, inputs.transform(), options, channels=inputs.channels, classes=task.description["classes"]
+    )
+    facts = {"path": options.data, "fingerprint": images.fingerprint(), "split_origin": images.split_origin}
+    return evaluate_command(task, loader, options, backbone=backbone, data=facts)
+
+
+def predict(options: PredictOptions) -> list[dict[str, Any]]:
+    """Label images; return a row for each with its most probable classes, in the order of the sorted paths.
+
+    Raises:
+        UserError: For a model or images that can't be used.
+    """
+    from ...datasets import list_pictures
+    from ..fit import predict_command
+    from ..inputs import InputRecipe, make_loader
+    from ..model_file import load_model
+
+    task = load_model(options.model)
+    inputs = InputRecipe.from_dict(task.description["inputs"])
+    loader = make_loader(list_pictures(options.images), inputs.transform(), options, channels=inputs.channels)
+    return predict_command(task, loader, options)
+
+
+def _canvas(image_size: list[int] | None) -> tuple[int, int] | None:
+    return (image_size[0], image_size[-1]) if image_size else None
+
+
+def _open_splits(options: TrainOptions, split_file: Path) -> dict[str, AnnotatedImages]:
+    """Return the training and the validation split; a run that goes on reads the split it was started with."""
+    from ...datasets import open_dataset
+
+    opened = open_dataset(
+        options.data,
+        "train",
+        split_seed=options.split_seed,
+        val_fraction=options.val_fraction,
+        split_file=split_file if options.resume and split_file.is_file() else None,
+    )
+    for note in opened.notes:
+        print(note)
+    return {"train": opened, "val": opened.select("val")}
+
+
+def _augmentation(inputs: InputRecipe, options: AugmentOptions) -> Transform:
+    from ...datasets import train_transform
+
+    return train_transform(
+        inputs.canvas,
+        inputs.interpolation,
+        min_scale=options.min_scale,
+        flip=options.flip,
+        color_jitter=options.color_jitter,
+    )
+
+
+def _class_weights(images: AnnotatedImages, options: LossOptions) -> torch.Tensor | None:
+    """Return weights in inverse proportion to the classes' images, with a mean of 1 over the images."""
+    import torch
+
+    if options.class_weights == "none":
+        return None
+    counts = torch.tensor(list(images.class_counts().values()), dtype=torch.float32)
+    return counts.sum() / (len(counts) * counts.clamp(min=1))
+
+
+def _describe(task: Task, splits: dict[str, AnnotatedImages], options: TrainOptions) -> None:
+    """Print what is about to be trained."""
+    parameters = list(task.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    counts = ", ".join(f"{len(images):,} {split}" for split, images in splits.items())
+    height, width = task.description["inputs"]["canvas"]
+    print(
+        f"{options.backbone} ({options.weights}, freeze {options.freeze}) + {options.head} head: "
+        f"{trained:,} of {sum(p.numel() for p in parameters):,} parameters are trained\n"
+        f"{options.data}: {len(splits['train'].classes)} classes, {counts} images "
+        f"(split: {splits['train'].split_origin}); canvas {height}x{width}"
+    )
+
+
+def _trained(model: str) -> tuple[Task, dict[str, Any], Path | None]:
+    """Return a trained task, its trunk's facts for the card, and the split that it was trained with, if it has one."""
+    from ..model_file import load_model, read_description
+
+    task = load_model(model)
+    folder, description = read_description(model)
+    facts = {
+        "name": description["backbone"]["name"],
+        "weights": description["backbone"]["weights"],
+        "fingerprint_before": description["backbone"]["fingerprint_after"],
+        "fingerprint_after": task.backbone.fingerprint(),
+    }
+    split_file = folder / "split.csv"
+    return task, facts, split_file if split_file.is_file() else None
+
+
+def _own_split(split_file: Path | None, data: Path) -> Path | None:
+    """Return the split that a model was trained with if it is of these data, and not of others."""
+    from ...datasets import read_split
+
+    folder = data if data.is_dir() else data.parent
+    return split_file if split_file and any((folder / name).exists() for name in read_split(split_file)) else None
+
+
+def _pretrained(options: EvaluateOptions) -> tuple[Task, dict[str, Any], None]:
+    """Return the ImageNet classifier of a trunk's weights as a task, and the trunk's facts."""
+    from ...backbones import build_backbone, imagenet_classes
+    from ..inputs import make_recipe
+    from .task import pretrained_task
+
+    assert options.backbone is not None
+    backbone = build_backbone(
+        options.backbone, weights=options.weights, levels=("logits",), image_size=_canvas(options.image_size)
+    )
+    classes = [wordnet_id for wordnet_id, _ in imagenet_classes()]
+    if backbone.num_logits != len(classes):
+        raise UserError(f"{options.backbone} has {backbone.num_logits} logits, not ImageNet's {len(classes)}.")
+    fingerprint = backbone.fingerprint()
+    facts = {"name": options.backbone, "weights": options.weights}
+    facts |= {"fingerprint_before": fingerprint, "fingerprint_after": fingerprint}
+    return pretrained_task(backbone, classes, make_recipe(backbone.preprocessing, options.image_size)), facts, None
+
+
+def _with_imagenet_names(images: AnnotatedImages) -> list[Record]:
+    """Return the records with their classes, WordNet ids or names, as WordNet ids; a part of the thousand will do."""
+    from ...backbones import imagenet_classes, match_imagenet_classes
+
+    places = match_imagenet_classes(images.classes)
+    wordnet_id = {name: imagenet_classes()[place][0] for name, place in zip(images.classes, places, strict=True)}
+    return [
+        replace(record, targets={**record.targets, "label": wordnet_id[record.targets["label"]]})
+        for record in images.records
+    ]
+
+
+COMMANDS = {
+    "train": Command(train, TrainOptions, "fine-tune a trunk on labelled images"),
+    "evaluate": Command(evaluate, EvaluateOptions, "evaluate a model, or the ImageNet classifier of a trunk's weights"),
+    "predict": Command(predict, PredictOptions, "label images with a trained model"),
+}

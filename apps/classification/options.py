@@ -1,0 +1,70 @@
+"""The options of the classification commands; what all apps share is in ``apps/config.py``."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..config import EvaluationOptions, PredictionOptions, TrainingOptions
+
+
+@dataclass(kw_only=True)
+class HeadOptions:
+    """The classification head."""
+
+    level: str = "embedding"
+    """What it reads: embedding (what the ImageNet classifier reads), or a level such as c4, averaged over its cells."""
+    dropout: float = 0.0
+    """The probability of dropping an input of the last layer."""
+    hidden: int = 512
+    """The width of the mlp head's hidden layer."""
+
+
+@dataclass(kw_only=True)
+class LossOptions:
+    """The training loss."""
+
+    label_smoothing: float = 0.0
+    """The share of the target that is spread over all classes (Szegedy 2016)."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: each class counts in inverse proportion to its images."""
+
+
+@dataclass(kw_only=True)
+class AugmentOptions:
+    """What training does to the pictures at random."""
+
+    min_scale: float = 0.35
+    """The smallest share of the picture that a random crop shows; 1 for no crop."""
+    flip: float = 0.5
+    """The probability of a mirror image; 0 for digits and text."""
+    color_jitter: float = 0.0
+    """The strength of random brightness, contrast and saturation."""
+
+
+@dataclass(kw_only=True)
+class TrainOptions(TrainingOptions):
+    """Fine-tune a trunk on labelled images."""
+
+    head: Literal["linear", "mlp"] = "linear"
+    """The head on the trunk."""
+    resize: Literal["crop", "pad", "stretch"] = "crop"
+    """How evaluation brings a picture onto the canvas: fill it and crop, fit and pad, or stretch."""
+    head_options: HeadOptions = field(default_factory=HeadOptions)
+    loss: LossOptions = field(default_factory=LossOptions)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+
+
+@dataclass(kw_only=True)
+class EvaluateOptions(EvaluationOptions):
+    """Evaluate a trained model, or the ImageNet classifier that comes with a trunk's weights."""
+
+    backbone: str | None = None
+    """Instead of --model: the trunk whose own ImageNet classifier is evaluated."""
+    weights: str = "imagenet"
+    """With --backbone: where its weights come from."""
+    image_size: list[int] | None = None
+    """With --backbone: another canvas than the weights' own."""
+
+
+@dataclass(kw_only=True)
+class PredictOptions(PredictionOptions):
+    """Label images with a trained model."""

@@ -1,0 +1,128 @@
+"""The options that every app shares, as dataclasses.
+
+One dataclass is the command line, the YAML file and the Python call at once: ``arguments.py`` makes a flag of each
+field, with the field's docstring as its help. An app inherits from these and adds its own fields.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(kw_only=True)
+class OptimOptions:
+    """How weights are updated."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    """The optimizer: AdamW (Loshchilov & Hutter 2019), or SGD with Nesterov momentum 0.9."""
+    weight_decay: float = 0.05
+    """Decoupled for AdamW, L2 for SGD; biases and normalisation parameters are never decayed."""
+    trunk_factor: float = 0.1
+    """The trunk's learning rate is this times the head's (--learning-rate). Use 1 when training from random weights."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """The learning rate over the run: half a cosine down to zero, or constant; both after the warm-up."""
+    warmup_fraction: float = 0.05
+    """The share of all steps over which the learning rate rises linearly from zero."""
+
+
+@dataclass(kw_only=True)
+class FitOptions:
+    """How the training loop runs."""
+
+    save_every: float = 300.0
+    """Seconds between checkpoints inside an epoch; one is always written at the end of an epoch."""
+    accumulate: int = 1
+    """Batches whose gradients are summed into one optimizer step."""
+    clip_norm: float | None = None
+    """The largest norm of the gradients; unset: no clipping."""
+    channels_last: bool = True
+    """Keep convolutions in the channels-last memory format, which is faster on CPUs and on tensor cores."""
+
+
+@dataclass(kw_only=True)
+class RuntimeOptions:
+    """Where and how a network runs; none of these changes a result beyond rounding."""
+
+    batch_size: int = 32
+    """Images a step."""
+    workers: int | None = None
+    """Processes that read images; unset: one for each core, at most 8. The number changes no result."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where the hardware has it, but fp32 for depthwise networks on a CPU, where bf16 is slower."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto: a GPU where there is one."""
+    bad_data: Literal["error", "skip"] = "error"
+    """What to do with images that can't be read: stop and name them, or leave them out, count and list them."""
+
+
+@dataclass(kw_only=True)
+class TrainingOptions(RuntimeOptions):
+    """What every app's train command takes."""
+
+    data: str
+    """The data set: a folder or a table."""
+    backbone: str = "resnet50"
+    """The trunk, a name from `onetrunk backbones list`."""
+    weights: str = "imagenet"
+    """Where the trunk's weights come from: imagenet, a named set, a file, a URL, a run's folder, or none."""
+    freeze: str = "none"
+    """What of the trunk stays as it is: none, all, or a level such as c3 for everything up to that level."""
+    epochs: int = 10
+    """Passes over the training split."""
+    learning_rate: float = 1e-3
+    """The head's highest learning rate; the trunk's is --optim.trunk-factor times this."""
+    image_size: list[int] | None = None
+    """Height and width of the canvas that the trunk sees, or one number for both; unset: the weights' own size."""
+    channels: int = 3
+    """Image channels: 3 for colour, 1 for grey; the pretrained stem is adapted, not thrown away."""
+    output: str | None = None
+    """The run folder; unset: runs/APP/DATA."""
+    resume: bool = False
+    """Go on with the run in the folder from its last checkpoint; start it where there is none yet."""
+    overwrite: bool = False
+    """Delete the run that the folder holds and start anew."""
+    seed: int = 0
+    """Seeds the head's first weights, the order and the augmentation."""
+    val_fraction: float = 0.2
+    """The share of each class that validates, where the data set has no validation split of its own."""
+    split_seed: int = 0
+    """Seeds that split; apart from --seed, so that runs with several seeds share it."""
+    deterministic: bool = False
+    """On a GPU, use only kernels that give the same bits each time; on a CPU they always do."""
+    optim: OptimOptions = field(default_factory=OptimOptions)
+    fit: FitOptions = field(default_factory=FitOptions)
+
+
+@dataclass(kw_only=True)
+class EvaluationOptions(RuntimeOptions):
+    """What every app's evaluate command takes."""
+
+    data: str
+    """The data set: a folder or a table."""
+    model: str | None = None
+    """The run folder or model folder to evaluate."""
+    split: str = "val"
+    """The split to evaluate on: train, val or test."""
+    output: str | None = None
+    """The folder for results.json and predictions; unset: the card is only printed."""
+    overwrite: bool = False
+    """Write over an evaluation that the folder already holds."""
+
+
+@dataclass(kw_only=True)
+class PredictionOptions(RuntimeOptions):
+    """What every app's predict command takes."""
+
+    model: str
+    """The run folder or model folder to use."""
+    images: list[str]
+    """Image files and folders of images."""
+    output: str | None = None
+    """The folder for the predictions; unset: they are only printed."""
+    overwrite: bool = False
+    """Write over predictions that the folder already holds."""
+
+
+def to_plain(options: Any) -> dict[str, Any]:
+    """Return the options as plain values that YAML can hold."""
+    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}

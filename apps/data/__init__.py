@@ -1,0 +1,1 @@
+"""Data sets: writing generated ones."""

@@ -1,0 +1,76 @@
+"""The log of a run: ``log.csv`` and a printed line, an epoch each."""
+
+import csv
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import rich
+
+from ..datasets import Batch
+from .run_folder import RunFolder
+
+
+class EpochLog(pl.Callback):
+    """Writes ``log.csv``, a row an epoch, and prints it. Its running means are part of the checkpoint."""
+
+    def __init__(self, run: RunFolder) -> None:
+        """Take the run's folder."""
+        self.run = run
+        self.rows: list[dict[str, Any]] = []
+        self._sums = {"loss": 0.0, "images": 0.0, "seconds": 0.0}
+        self._resumed_at = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows so far and the means in progress."""
+        return {"rows": self.rows, "sums": {**self._sums, "seconds": self._seconds()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of a checkpoint; rows written after it are replaced."""
+        self.rows, self._sums = state_dict["rows"], state_dict["sums"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._resumed_at = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Add the batch to the epoch's means."""
+        if batch.size and outputs is not None:
+            # Lightning divides by the accumulation
+            self._sums["loss"] += float(outputs["loss"]) * trainer.accumulate_grad_batches * batch.size
+            self._sums["images"] += batch.size
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write and print the epoch's row."""
+        images = max(1.0, self._sums["images"])
+        row: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        row["train_loss"] = self._sums["loss"] / images
+        validated = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val_")}
+        row |= dict(sorted(validated.items()))
+        row["learning_rate"] = trainer.optimizers[0].param_groups[-1]["lr"]
+        row["seconds"] = self._seconds()
+        self.rows.append(row)
+        self._sums = {"loss": 0.0, "images": 0.0, "seconds": 0.0}
+        self._resumed_at = time.monotonic()
+        self._write()
+        shown = "  ".join(f"{name} {row[name]:.4g}" for name in ("train_loss", *sorted(validated)))
+        line = f"epoch {row['epoch']}/{trainer.max_epochs}  {shown}  {row['seconds']:.1f} s"
+        rich.get_console().print(line, soft_wrap=True, highlight=False)  # above the progress bar, where there is one
+
+    def _seconds(self) -> float:
+        return self._sums["seconds"] + time.monotonic() - self._resumed_at
+
+    def _write(self) -> None:
+        temporary = self.run.log.with_name(self.run.log.name + ".part")
+        with temporary.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(self.rows[0]))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        temporary.replace(self.run.log)

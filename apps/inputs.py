@@ -1,0 +1,111 @@
+"""From a data set to batches: the canvas, the transforms and the loader that a task reads from."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..backbones import Preprocessing
+from ..backbones.errors import UserError
+from ..datasets import FitMode, Record, ResumableLoader, SampleDataset, Transform, eval_transform, find_bad_images
+from .checkpoints import bad_images_error
+from .config import RuntimeOptions
+from .hardware import choose_device, choose_workers
+
+
+@dataclass(frozen=True)
+class InputRecipe:
+    """How an image comes onto the canvas; it stands in the model file, so that use equals evaluation.
+
+    Attributes:
+        canvas: Height and width of what the trunk sees, in pixels.
+        mode: Fill the canvas and crop the centre, fit the picture and pad, or stretch it.
+        interpolation: Of the resizing.
+        crop_fraction: In mode ``crop``: the share of the resized picture's shorter side that is kept.
+        fill: In mode ``pad``: the colour of the rest, a value between 0 and 1 a channel.
+        channels: Image channels.
+    """
+
+    canvas: tuple[int, int]
+    mode: FitMode
+    interpolation: str
+    crop_fraction: float
+    fill: tuple[float, ...]
+    channels: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for the model file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> "InputRecipe":
+        """Return the recipe that a model file holds."""
+        return cls(**{**plain, "canvas": tuple(plain["canvas"]), "fill": tuple(plain["fill"])})
+
+    def transform(self) -> Transform:
+        """Return the transform without randomness, for evaluation and use."""
+        return eval_transform(self.canvas, self.interpolation, self.crop_fraction, mode=self.mode, fill=self.fill)
+
+
+def make_recipe(
+    preprocessing: Preprocessing, image_size: list[int] | None = None, mode: FitMode = "crop"
+) -> InputRecipe:
+    """Return the recipe for a set of weights, on another canvas where one is asked for.
+
+    Raises:
+        UserError: If ``image_size`` isn't one or two positive numbers.
+    """
+    canvas = preprocessing.image_size
+    if image_size is not None:
+        if len(image_size) not in (1, 2) or min(image_size) < 1:
+            raise UserError(f"--image-size takes one number, or a height and a width, not {image_size}.")
+        canvas = (image_size[0], image_size[-1])
+    return InputRecipe(
+        canvas=canvas,
+        mode=mode,
+        interpolation=preprocessing.interpolation,
+        crop_fraction=preprocessing.crop_fraction,
+        fill=tuple(preprocessing.mean),
+        channels=len(preprocessing.mean),
+    )
+
+
+def make_loader(
+    records: Sequence[Record],
+    transform: Transform,
+    options: RuntimeOptions,
+    *,
+    channels: int,
+    classes: Sequence[str] = (),
+    seed: int = 0,
+    shuffle: bool = False,
+) -> ResumableLoader:
+    """Return the loader of a split.
+
+    Args:
+        records: The split's rows.
+        transform: Takes a picture onto the canvas.
+        options: Batch size, workers, device, and what to do with bad images.
+        channels: Image channels.
+        classes: The class names in the order of their indices, for records with targets.
+        seed: Of the order and the augmentation.
+        shuffle: Whether each epoch has an order of its own.
+
+    Raises:
+        DataError: If images can't be read and ``bad_data`` is ``error``; it names them all.
+    """
+    if options.batch_size < 1:
+        raise UserError(f"--batch-size takes 1 or more, not {options.batch_size}.")
+    workers = choose_workers(options.workers)
+    samples = SampleDataset(records, transform, classes=classes, channels=channels, seed=seed)
+    if options.bad_data == "error" and (bad := find_bad_images(samples.records, workers=max(1, workers))):
+        raise bad_images_error(bad)
+    return ResumableLoader(
+        samples,
+        batch_size=options.batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        # no more processes than batches
+        workers=min(workers, math.ceil(len(samples) / options.batch_size)),
+        pin_memory=choose_device(options.device).type == "cuda",
+    )

@@ -1,0 +1,106 @@
+"""The self-describing model: ``model.safetensors`` for the tensors and ``model.json`` for all that rebuilds them."""
+
+import json
+import os
+import shutil
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from ..backbones import Preprocessing, build_backbone
+from ..backbones.errors import UserError, unknown
+from .card import Card
+from .run_folder import make_folder, replace_json, versions
+from .task import Task
+
+FORMAT = 1
+#: Apps whose ``task.py`` can rebuild a task from its description.
+_APPS = ("classification",)
+
+
+def save_model(folder: Path, task: Task, card: Card, *, split: Path | None = None) -> None:
+    """Write a task so that :func:`load_model` gives it back from the folder alone.
+
+    Args:
+        folder: Where ``model.safetensors`` and ``model.json`` go.
+        task: The trained task.
+        card: Its results, for the metrics, the data and the fingerprints.
+        split: The file of a split that was cut for this run; it goes with the model.
+    """
+    make_folder(folder)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in task.state_dict().items()}
+    temporary = folder / "model.safetensors.part"
+    save_file(tensors, temporary)
+    os.replace(temporary, folder / "model.safetensors")
+    description = {
+        "format": FORMAT,
+        **task.description,
+        "backbone": {
+            **card.backbone,
+            "recipe": dict(task.backbone.recipe),
+            "preprocessing": task.backbone.preprocessing.to_dict(),
+        },
+        "data": card.data,
+        "metrics": card.metrics,
+        "versions": versions(),
+    }
+    replace_json(folder / "model.json", description)
+    if split is not None and split.is_file():
+        shutil.copyfile(split, folder / "split.csv")
+
+
+def _find_model(path: Path) -> Path | None:
+    return next((place for place in (path, path / "model") if (place / "model.json").is_file()), None)
+
+
+def holds_model(path: str | Path) -> bool:
+    """Whether a path is a run folder or a model folder with a model in it."""
+    return _find_model(Path(path)) is not None
+
+
+def read_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Return the model folder and its description, for a run folder or a model folder.
+
+    Raises:
+        UserError: If there is no model, or one that this version can't read.
+    """
+    given = Path(path)
+    folder = _find_model(given)
+    if folder is None:
+        hint = " The run in it isn't finished: train it with --resume." if (given / "config.yaml").is_file() else ""
+        raise UserError(f"No model in '{path}': neither model.json nor model/model.json is there.{hint}")
+    try:
+        description: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        found = description["format"]
+    except (ValueError, KeyError) as error:
+        raise UserError(f"'{folder / 'model.json'}' is damaged: {error}.") from error
+    if found != FORMAT:
+        raise UserError(f"'{folder}' holds a model of format {found}; this version of onetrunk reads {FORMAT}.")
+    return folder, description
+
+
+def load_model(path: str | Path) -> Task:
+    """Rebuild a trained task from its run folder or model folder, in eval mode; nothing else is needed.
+
+    Args:
+        path: A run folder, or the folder with ``model.json``.
+
+    Raises:
+        UserError: If there is no model there, or its files are damaged.
+    """
+    folder, description = read_description(path)
+    if description["task"] not in _APPS:
+        raise unknown(f"task in {folder / 'model.json'}:", description["task"], _APPS)
+    backbone = build_backbone(**description["backbone"]["recipe"], weights="none")
+    backbone.preprocessing = Preprocessing.from_dict(description["backbone"]["preprocessing"])
+    backbone.weights = str(folder)
+    rebuild = import_module(f".{description['task']}.task", __package__).rebuild_task
+    task: Task = rebuild(backbone, description)
+    try:
+        task.load_state_dict(load_file(folder / "model.safetensors"))
+    except Exception as error:  # safetensors, torch and the file system each have their own
+        raise UserError(f"'{folder / 'model.safetensors'}' can't be loaded: {error}") from error
+    task.eval()
+    return task

@@ -1,0 +1,167 @@
+"""A run's folder: where each file lies, and when a run may start, go on or be replaced."""
+
+import json
+import os
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..backbones.errors import UserError
+from .config import TrainingOptions, to_plain
+
+#: Options that may differ between a run and its continuation, because they change no result.
+_FREE_TO_CHANGE = {"resume", "overwrite", "output", "workers", "fit.save_every"}
+_VERSIONED = ("onetrunk", "torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
+
+
+class RunFolder:
+    """The files of one run under one folder."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the folder; it needn't exist yet."""
+        self.path = path
+        self.config = path / "config.yaml"
+        self.log = path / "log.csv"
+        self.environment = path / "environment.txt"
+        self.split = path / "split.csv"
+        self.checkpoints = path / "checkpoints"
+        self.last = self.checkpoints / "last.ckpt"
+        self.best = self.checkpoints / "best.ckpt"
+        self.model = path / "model"
+        self.card = path / "results.json"
+        self.tensorboard = path / "tensorboard"
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether a run was started here."""
+        return self.config.is_file()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run got as far as its card."""
+        return self.card.is_file()
+
+    def delete_run(self) -> None:
+        """Delete what a run writes, and nothing else that lies in the folder."""
+        for folder in (self.checkpoints, self.model, self.tensorboard):
+            shutil.rmtree(folder, ignore_errors=True)
+        files = [self.config, self.log, self.environment, self.split, self.card, *self.path.glob("predictions.*")]
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+def open_run(app: str, options: TrainingOptions) -> RunFolder:
+    """Return the folder for a run, checked but not yet touched: :func:`start_run` writes to it.
+
+    Raises:
+        UserError: If the folder holds a run and neither ``resume`` nor ``overwrite`` was asked for, if a run is
+            resumed with other options, or if the folder holds other files or can't be written to.
+    """
+    if options.resume and options.overwrite:
+        raise UserError("--resume and --overwrite exclude each other: go on with the run, or replace it.")
+    path = Path(options.output) if options.output else Path("runs") / app / Path(options.data).resolve().stem
+    run = RunFolder(path)
+    if run.holds_run and options.resume:
+        _refuse_other_options(run, options)
+    elif run.holds_run and not options.overwrite:
+        state = "a finished run" if run.is_finished else "an unfinished run"
+        raise UserError(
+            f"'{path}' already holds {state}. Go on with it: --resume. Replace it: --overwrite. "
+            "Or choose another folder: --output DIR."
+        )
+    elif path.exists() and not run.holds_run and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"'{path}' isn't empty and holds no run. Choose another folder: --output DIR.")
+    _check_writable(path)
+    return run
+
+
+def start_run(run: RunFolder, options: TrainingOptions) -> None:
+    """Make the folder ready, once everything that can be checked was: a former run is deleted only now.
+
+    Writes the complete options, and the versions of what computes.
+    """
+    if options.overwrite and run.holds_run:
+        run.delete_run()
+    make_folder(run.checkpoints)
+    plain = {key: value for key, value in to_plain(options).items() if key not in ("resume", "overwrite")}
+    replace_text(run.config, yaml.safe_dump(plain, sort_keys=False))
+    lines = [f"python {sys.version.split()[0]}", *(f"{name} {version}" for name, version in versions().items())]
+    replace_text(run.environment, "\n".join(lines) + "\n")
+
+
+def _check_writable(path: Path) -> None:
+    """Raise the error of a folder that can't be made or written to, without making it."""
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f"The folder '{path}' can't be written to. Choose another one: --output DIR.")
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder for output.
+
+    Raises:
+        UserError: If it can't be made or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The folder '{path}' can't be made: {error.strerror}. Choose another one: --output DIR."
+        ) from None
+    _check_writable(path)
+    return path
+
+
+def read_config(run: RunFolder) -> dict[str, Any]:
+    """Return the options that a run was started with, as plain values."""
+    loaded: dict[str, Any] = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    return loaded
+
+
+def _refuse_other_options(run: RunFolder, options: TrainingOptions) -> None:
+    given, stored = _flat(to_plain(options)), _flat(read_config(run))
+    differences = [
+        f"--{key.replace('_', '-')} was {stored[key]} and is now {value}"
+        for key, value in given.items()
+        if key in stored
+        and key not in _FREE_TO_CHANGE
+        and value != stored[key]
+        # what `auto` stood for was chosen once, when the run began
+        and not (key == "precision" and value == "auto")
+    ]
+    if differences:
+        raise UserError(
+            f"The run in '{run.path}' can't go on with other options: {'; '.join(differences)}. "
+            "Use the run's own, or start another run: --output DIR."
+        )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that results depend on."""
+    return {name: metadata.version(name) for name in _VERSIONED}
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: to a temporary file beside it, flushed, then renamed."""
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def replace_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    replace_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,183 @@
+"""Trunk, head, loss and evaluator as one Lightning module: the only training step of the suite."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from ..backbones import Backbone
+from ..datasets import Batch, Context
+from .config import OptimOptions
+from .evaluation import Evaluation, Evaluator, values
+
+
+class Head(nn.Module, ABC):
+    """What an app puts on a trunk. It sees features, never images.
+
+    That one rule makes the shared trunk, stored features and the pass through many heads one code path.
+    """
+
+    levels: tuple[str, ...]
+    """The levels of the trunk it reads; nothing else is computed for it."""
+
+    @abstractmethod
+    def forward(self, features: Mapping[str, Tensor], context: Context) -> Any:
+        """Return the app's raw output for a batch."""
+
+    @abstractmethod
+    def loss(self, output: Any, context: Context, targets: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the named, unweighted parts of the loss, each a scalar.
+
+        Args:
+            output: What :meth:`forward` gave for the batch.
+            context: The batch's canvas and sizes.
+            targets: The batch's targets (``datasets/sample.py``).
+        """
+
+    @abstractmethod
+    def predict(self, output: Any, context: Context) -> list[dict[str, Any]]:
+        """Return one row of plain values an image: class names, original pixels, words."""
+
+
+class Task(pl.LightningModule):
+    """A trunk with one head, ready to be trained, evaluated and used.
+
+    Args:
+        backbone: The trunk; it must give the head's levels.
+        head: The app's head.
+        evaluator: The app's evaluator.
+        description: Plain values from which the app rebuilds the head (``model_file.py``).
+        loss_weights: Weights of the loss parts by name; 1 where not given.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: Head,
+        evaluator: Evaluator,
+        *,
+        description: dict[str, Any],
+        loss_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        """See the class."""
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.evaluator = evaluator
+        self.description = description
+        self.loss_weights = dict(loss_weights or {})
+        self.optim = OptimOptions()
+        self.learning_rate = 1e-3
+        # Not the trainer's `estimated_stepping_batches`: asking for it here makes Lightning set up the loaders before
+        # it has read the checkpoint, and the position inside the epoch is then never restored.
+        self.total_steps = 0
+        self.evaluation: Evaluation | None = None
+        self._is_channels_last = False
+
+    def features(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the trunk's maps for a batch, or the stored ones that it carries."""
+        if batch.features is not None:
+            return batch.features
+        assert batch.images is not None
+        images = self.backbone.preprocessing.normalize(batch.images)
+        if self._is_channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        # without a graph where nothing of the trunk is trained: no activations are kept
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.backbone.is_frozen):
+            features: Mapping[str, Tensor] = self.backbone(images)
+        return features
+
+    def use_channels_last(self) -> None:
+        """Keep the trunk's convolutions, and the images it sees, in the channels-last memory format."""
+        self.backbone.to(memory_format=torch.channels_last)
+        self._is_channels_last = True
+
+    def forward(self, batch: Batch) -> Any:
+        """Return the head's output for a batch."""
+        return self.head(self.features(batch), batch.context)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
+        """Return the weighted loss of a batch; nothing for one whose images were all skipped."""
+        if batch.size == 0:
+            return None
+        loss = self._weighted(self.head.loss(self(batch), batch.context, batch.targets))
+        self.log("train_loss", loss, prog_bar=True, batch_size=batch.size)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Feed a batch to the evaluator."""
+        output = self(batch) if batch.size else None
+        self.evaluator.update(output, batch)
+        if batch.size:
+            loss = self._weighted(self.head.loss(output, batch.context, batch.targets))
+            self.log("val_loss", loss, batch_size=batch.size)
+
+    def predict_step(self, batch: Batch, batch_index: int) -> list[dict[str, Any]]:
+        """Return a row an image: its name, and the head's prediction or why it was skipped."""
+        predicted = self.head.predict(self(batch), batch.context) if batch.size else []
+        rows = {
+            int(index): {"image": name, **row}
+            for index, name, row in zip(batch.indices, batch.names, predicted, strict=True)
+        }
+        rows |= {bad.index: {"image": bad.name, "error": bad.reason} for bad in batch.skipped}
+        return [rows[index] for index in sorted(rows)]
+
+    def on_validation_epoch_start(self) -> None:
+        """Start each evaluation with an empty evaluator."""
+        self.evaluator.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Keep the evaluation, and log its values."""
+        self.evaluation = self.evaluator.compute()
+        self.log_dict({f"val_{name}": value for name, value in values(self.evaluation.metrics).items()})
+
+    def _weighted(self, parts: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([self.loss_weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Build the optimizer and its schedule from the run's options."""
+        optimizer = _optimizer(self._parameter_groups(), self.optim)
+        total = self.total_steps
+        warmup = math.ceil(self.optim.warmup_fraction * total)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: rate_factor(step, total=total, warmup=warmup, schedule=self.optim.schedule)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Return trunk and head, each with and without weight decay; empty groups are left out."""
+        rates = {"trunk": self.learning_rate * self.optim.trunk_factor, "head": self.learning_rate}
+        groups = []
+        for name, module in (("trunk", self.backbone), ("head", self.head)):
+            trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+            # vectors are biases and normalisation parameters
+            for decay, kept in (
+                (self.optim.weight_decay, [p for p in trained if p.dim() > 1]),
+                (0.0, [p for p in trained if p.dim() <= 1]),
+            ):
+                if kept:
+                    groups.append({"params": kept, "lr": rates[name], "weight_decay": decay, "name": name})
+        return groups
+
+
+def _optimizer(groups: list[dict[str, Any]], options: OptimOptions) -> torch.optim.Optimizer:
+    if options.name == "sgd":
+        return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups)
+
+
+def rate_factor(step: int, *, total: int, warmup: int, schedule: str) -> float:
+    """Return what the highest learning rate is multiplied with at an optimizer step.
+
+    A linear rise over the first ``warmup`` steps, then constant or half a cosine (Loshchilov & Hutter 2017).
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    if schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))

@@ -1,0 +1,30 @@
+"""Generated pictures and runs that several tests of the apps share."""
+
+import random
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
+
+
+def draw(path: Path, colour: tuple[int, int, int], seed: int) -> None:
+    """Write a 48x40 picture of a coloured disc on noise."""
+    generator = random.Random(seed)
+    image = Image.effect_noise((48, 40), 60).convert("RGB")
+    x, y = generator.randint(4, 20), generator.randint(2, 12)
+    ImageDraw.Draw(image).ellipse((x, y, x + 24, y + 24), fill=colour)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train/ (3 x 11) and val/ (3 x 5) pictures of three classes that are easy to tell apart."""
+    root = tmp_path_factory.mktemp("pictures")
+    for split, count in (("train", 11), ("val", 5)):
+        for place, (name, colour) in enumerate(COLOURS.items()):
+            for index in range(count):
+                draw(root / split / name / f"{index:02}.png", colour, seed=1000 * place + index)
+    return root

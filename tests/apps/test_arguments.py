@@ -1,0 +1,111 @@
+"""The command line is the config is the Python call."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from onetrunk.apps.arguments import field_help, parse_options
+from onetrunk.backbones.errors import UserError
+
+
+@dataclass(kw_only=True)
+class Inner:
+    """A group."""
+
+    weight_decay: float = 0.1
+    """How much weights shrink."""
+
+
+@dataclass(kw_only=True)
+class Shared:
+    """What all share."""
+
+    data: str
+    """Where the data are."""
+    learning_rate: float = 1e-3
+    """The rate."""
+
+
+@dataclass(kw_only=True)
+class Options(Shared):
+    """A command."""
+
+    image_size: list[int] | None = None
+    """Height and width."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """The precision."""
+    workers: int | None = None
+    """Processes."""
+    resume: bool = False
+    """Go on."""
+    inner: Inner = field(default_factory=Inner)
+
+
+def parse(*words: str) -> Options:
+    return parse_options(Options, list(words), prog="onetrunk app command", description="")
+
+
+def test_flags_lists_switches_and_groups() -> None:
+    options = parse(
+        "--data", "d", "--learning-rate", "1e-2", "--image-size", "96", "128", "--resume", "--inner.weight-decay", "0"
+    )
+    assert options == Options(
+        data="d", learning_rate=0.01, image_size=[96, 128], resume=True, inner=Inner(weight_decay=0.0)
+    )
+
+
+def test_defaults_are_the_dataclass_defaults() -> None:
+    assert parse("--data", "d") == Options(data="d")
+
+
+def test_yaml_gives_the_same_and_flags_win(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    # PyYAML alone reads 1e-3 as text
+    config.write_text(
+        "data: d\nlearning_rate: 1e-3\nimage_size: [96, 128]\nresume: true\ninner:\n  weight_decay: 5e-2\n"
+    )
+    options = parse("--config", str(config), "--learning-rate", "2e-3")
+    assert options == Options(
+        data="d", learning_rate=0.002, image_size=[96, 128], resume=True, inner=Inner(weight_decay=0.05)
+    )
+
+
+def test_help_comes_from_the_docstrings_inherited_ones_too() -> None:
+    assert field_help(Options)["data"] == "Where the data are."
+    assert field_help(Options)["image_size"] == "Height and width."
+
+
+def test_help_shows_dashes_groups_and_choices(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("--help")
+    text = capsys.readouterr().out
+    for expected in ("--learning-rate", "--inner.weight-decay", "{auto,fp32,bf16}", "Where the data are."):
+        assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data", "d", "--learning-rat", "1"], r"Unknown option '--learning-rat'\. Did you mean '--learning-rate'\?"),
+        (["--data", "d", "--learning_rate", "1"], r"Did you mean '--learning-rate'\?"),
+        (["--data", "d", "--weight-decay", "1"], r"Did you mean '--inner.weight-decay'\?"),
+        (["--data", "d", "stray"], "Unknown option 'stray'"),
+        ([], "Missing: --data"),
+        (["--data", "d", "--precision", "bf1"], r"--precision takes one of .*, not 'bf1'\. Did you mean 'bf16'\?"),
+        (["--data", "d", "--workers", "two"], r"--workers takes a whole number, not 'two'"),
+        (["--data", "d", "--learning-rate", "fast"], r"--learning-rate takes a number, not 'fast'"),
+        (["--data", "d", "--image-size", "big"], r"--image-size .*'big'"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_messages_say_what_was_given_what_is_allowed_and_what_is_near(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse(*words)
+
+
+def test_an_unknown_key_in_yaml_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("data: d\nlearning_rte: 1\n")
+    with pytest.raises(UserError, match=r"Unknown option 'learning_rte'\. Did you mean '--learning-rate'"):
+        parse("--config", str(config))
