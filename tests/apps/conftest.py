@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
+from onetrunk.apps.config import OptimOptions
 from PIL import Image, ImageDraw
 
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
@@ -28,3 +29,27 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for index in range(count):
                 draw(root / split / name / f"{index:02}.png", colour, seed=1000 * place + index)
     return root
+
+
+@pytest.fixture(scope="session")
+def trained_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small classification run that learned the pictures."""
+    from onetrunk.apps import classification
+
+    run = tmp_path_factory.mktemp("trained") / "run"
+    classification.train(
+        classification.TrainOptions(
+            data=str(pictures),
+            backbone="timm/test_resnet",
+            weights="none",
+            image_size=[32],
+            epochs=6,
+            batch_size=8,
+            workers=0,
+            learning_rate=0.01,
+            output=str(run),
+            device="cpu",
+            optim=OptimOptions(trunk_factor=1.0),
+        )
+    )
+    return run

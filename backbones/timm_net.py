@@ -1,0 +1,270 @@
+"""Any network of timm that can be tapped, through ``forward_intermediates`` and ``forward_head``."""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from .architecture import Architecture, Options, refuse_dilation
+from .errors import UserError, did_you_mean
+from .preprocessing import Preprocessing
+from .spec import level_of_stride, sorted_levels
+
+PREFIX = "timm/"
+NEAR_SIZES = (256, 320)
+RGB = 3
+
+
+@dataclass(frozen=True)
+class TimmFlow:
+    """How a network of timm is walked.
+
+    Attributes:
+        indices: Which of timm's intermediate maps each ``cK`` is.
+        strides: Stride of every intermediate map.
+        has_logits: Whether the network has a classifier.
+        levels: The levels asked for; filled by ``cut``.
+        needs_head: Whether a level stands at or after the pooled vector.
+    """
+
+    indices: Mapping[str, int]
+    strides: tuple[float, ...]
+    has_logits: bool
+    levels: tuple[str, ...] = field(default=())
+    needs_head: bool = True
+
+    def offered(self) -> tuple[str, ...]:
+        """Return the level names: ``cK``, ``embedding``, ``logits``."""
+        return (*self.indices, "embedding", *(["logits"] if self.has_logits else []))
+
+    def cut(self, network: nn.Module, levels: Sequence[str]) -> "TimmFlow":
+        """Delete the head and the stages that none of ``levels`` needs; module paths keep the whole network.
+
+        Raises:
+            UserError: No level or module has one of the names.
+        """
+        modules = dict(network.named_modules())
+        for level in levels:
+            if level not in self.offered() and level not in modules:
+                near = did_you_mean(level, [*self.offered(), *modules])
+                raise UserError(
+                    f"Unknown level '{level}'. Known: {', '.join(self.offered())}, and the path of any module.{near}"
+                )
+        flow = replace(self, levels=tuple(levels), needs_head=not set(levels) <= set(self.indices))
+        if not flow.needs_head:
+            indices = [self.indices[level] for level in levels]
+            network.prune_intermediate_layers(indices, prune_norm=True, prune_head=True)  # type: ignore[operator]
+        elif set(levels) <= {*self.indices, "embedding"}:
+            network.reset_classifier(0)  # type: ignore[operator]
+        return flow
+
+    def taps(self) -> list[str]:
+        """Return the modules that must be hooked."""
+        return [level for level in self.levels if level not in self.offered()]
+
+    def run(self, network: nn.Module, images: Tensor, tapped: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the levels of ``cut``; maps in NHWC arrive as ``[B, C, h, w]``.
+
+        Raises:
+            UserError: The network can't take pictures of this size, or never calls a module that was asked for.
+        """
+        try:
+            found = self._walk(network, images)
+        except AssertionError as error:  # how timm refuses a size that its patches or windows don't divide
+            height, width = images.shape[-2:]
+            raise UserError(f"The network can't take pictures of {height}x{width}: {error}") from error
+        for path in self.taps():
+            if path not in tapped:
+                raise UserError(f"The module '{path}' is never called in the forward pass: tap another.")
+            found[path] = tapped[path]
+        return {level: found[level] for level in self.levels}
+
+    def _walk(self, network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        asked = {level: self.indices[level] for level in self.levels if level in self.indices}
+        last: Tensor | None = None
+        if asked:
+            last, maps = _maps(network, images, sorted(set(asked.values())), needs_last=self.needs_head)
+            found = {level: maps[index] for level, index in asked.items()}
+        if self.needs_head:
+            if last is None:
+                last = network.forward_features(images)  # type: ignore[operator]
+            found |= self._head(network, last)
+        return found
+
+    def _head(self, network: nn.Module, last: Tensor) -> dict[str, Tensor]:
+        found = {}
+        if "embedding" in self.levels:
+            found["embedding"] = network.forward_head(last, pre_logits=True)  # type: ignore[operator]
+        if "logits" in self.levels or self.taps():
+            found["logits"] = network.forward_head(last)  # type: ignore[operator]
+        return found
+
+    def parts(self, network: nn.Module, images: Tensor) -> dict[str, tuple[str, ...]]:
+        """Return the modules of each part by watching which ones are called up to each level.
+
+        What belongs to no submodule (position embeddings, class tokens) counts to the first part.
+        """
+        parts: dict[str, tuple[str, ...]] = {}
+        seen: set[str] = set()
+        order = sorted_levels(tuple(self.indices))
+        if not self.needs_head:
+            order = order[: order.index(sorted_levels(self.levels)[-1]) + 1]
+        for level in order:
+            called = _called(network, images, self.indices[level])
+            parts[level] = tuple(path for path in called if path not in seen)
+            seen.update(called)
+        rest = tuple(path for path, _ in network.named_modules() if path and path not in seen)
+        if rest and self.needs_head:
+            parts["embedding"] = rest
+        first = next(iter(parts), None)
+        return {**parts, first: ("", *parts[first])} if first else {"embedding": ("", *rest)}
+
+
+def _maps(
+    network: nn.Module, images: Tensor, indices: list[int], *, needs_last: bool
+) -> tuple[Tensor | None, dict[int, Tensor]]:
+    output = network.forward_intermediates(  # type: ignore[operator]
+        images, indices=indices, output_fmt="NCHW", intermediates_only=not needs_last, stop_early=not needs_last
+    )
+    last, maps = output if needs_last else (None, output)
+    return last, dict(zip(indices, maps, strict=True))
+
+
+def _called(network: nn.Module, images: Tensor, index: int) -> list[str]:
+    called: dict[str, None] = {}
+    handles = [
+        module.register_forward_pre_hook(lambda _module, _args, path=path: called.setdefault(path))
+        for path, module in network.named_modules()
+        if path
+    ]
+    try:
+        with torch.no_grad():
+            _maps(network, images, [index], needs_last=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(called)
+
+
+def build_timm(name: str, options: Options) -> Architecture:
+    """Return timm's network for ``timm/<name>``, with or without a weights tag.
+
+    Raises:
+        UserError: timm has no such network, or it can't be built with these options.
+    """
+    bare = check_timm_name(name)
+    refuse_dilation(name, options, "timm's networks are taken as they are")
+    network = _create(bare, options)
+    preprocessing = timm_preprocessing(network.pretrained_cfg, options)
+    is_fixed_size, strides = _measure_maps(bare, options)
+    levels = {level: index for index, stride in enumerate(strides) if (level := level_of_stride(stride))}
+    stem = network.pretrained_cfg.get("first_conv") or ()
+    return Architecture(
+        network=network,
+        flow=TimmFlow(
+            {level: levels[level] for level in sorted_levels(tuple(levels))}, strides, network.num_classes > 0
+        ),
+        stem=(stem,) if isinstance(stem, str) else tuple(stem),
+        preprocessing=preprocessing,
+        is_fixed_size=is_fixed_size,
+    )
+
+
+def check_timm_name(name: str) -> str:
+    """Return the name without ``timm/``.
+
+    Raises:
+        UserError: timm has no such network or no such tag of weights.
+    """
+    bare = name.removeprefix(PREFIX)
+    architecture, _, tag = bare.partition(".")
+    if not timm.is_model(architecture):
+        near = did_you_mean(name, (PREFIX + known for known in timm.list_models()))
+        raise UserError(f"Unknown backbone '{name}'. timm has no network of that name.{near}")
+    tags = timm_tags(architecture)
+    if tag and tag not in tags:
+        known = ", ".join(f"{PREFIX}{architecture}.{each}" for each in tags) or "none"
+        near = did_you_mean(name, (f"{PREFIX}{architecture}.{each}" for each in tags))
+        raise UserError(f"timm has no weights '{tag}' for {PREFIX}{architecture}. Known: {known}.{near}")
+    return bare
+
+
+def timm_tags(architecture: str) -> list[str]:
+    """Return the tags of the published weights of a network, the default first."""
+    default = timm.get_pretrained_cfg(architecture)
+    names = timm.list_models(f"{architecture}.*", pretrained=True)
+    tags = [name.partition(".")[2] for name in names]
+    first = default.tag if default is not None else None
+    return sorted(tags, key=lambda tag: (tag != first, tag))
+
+
+def timm_preprocessing(configuration: Mapping[str, Any], options: Options) -> Preprocessing:
+    """Return what a configuration of timm says about pictures, for the size asked for if the network has only one."""
+    size = tuple(configuration["input_size"][-2:])
+    if options.image_size and configuration.get("fixed_input_size"):
+        size = options.image_size
+    return Preprocessing(
+        mean=tuple(configuration["mean"]),
+        std=tuple(configuration["std"]),
+        image_size=(int(size[0]), int(size[1])),
+        interpolation=configuration["interpolation"] or "bilinear",
+        crop_fraction=configuration["crop_pct"] or 1.0,
+    ).for_channels(options.in_channels)
+
+
+def read_timm_file(set_name: str, path: Path, options: Options) -> dict[str, Tensor]:
+    """Return the tensors of a file that timm publishes, as timm's own network has them after its conversion.
+
+    timm converts some files as it reads them (renamed layers, position embeddings of another size, a background class).
+
+    Raises:
+        UserError: The file is damaged or of another network.
+    """
+    bare = set_name.removeprefix(PREFIX)
+    network = _create(
+        bare, replace(options, in_channels=RGB), pretrained=True, pretrained_cfg_overlay={"file": str(path)}
+    )
+    return dict(network.state_dict())
+
+
+def _create(bare: str, options: Options, **more: Any) -> Any:
+    configuration = timm.get_pretrained_cfg(bare)
+    arguments: dict[str, Any] = {"in_chans": options.in_channels}
+    if options.image_size and configuration is not None and configuration.fixed_input_size:
+        arguments["img_size"] = options.image_size
+    try:
+        return timm.create_model(bare, **arguments, **more)
+    except (RuntimeError, ValueError, TypeError, AssertionError, SafetensorError) as error:
+        raise UserError(f"{PREFIX}{bare} can't be built with {arguments | more}: {error}") from error
+
+
+@functools.cache
+def _measure_maps(bare: str, options: Options) -> tuple[bool, tuple[float, ...]]:
+    """Return whether the network takes one size only, and the stride of each of its maps."""
+    with torch.device("meta"):
+        network = _create(bare, options).eval()
+    native = timm_preprocessing(network.pretrained_cfg, options).image_size
+    if not hasattr(network, "forward_intermediates"):
+        return True, ()
+    try:
+        small, large = (_heights(network, options.in_channels, (side, side)) for side in NEAR_SIZES)
+    except (RuntimeError, AssertionError, ValueError):
+        return True, tuple(native[0] / height for height in _heights(network, options.in_channels, native))
+    grown = NEAR_SIZES[1] - NEAR_SIZES[0]
+    return False, tuple(grown / (b - a) if b > a else math.inf for a, b in zip(small, large, strict=True))
+
+
+def _heights(network: nn.Module, in_channels: int, size: tuple[int, int]) -> list[int]:
+    with torch.no_grad():
+        maps = network.forward_intermediates(  # type: ignore[operator]
+            torch.empty(1, in_channels, *size, device="meta"), output_fmt="NCHW", intermediates_only=True
+        )
+    return [each.shape[-2] for each in maps]
