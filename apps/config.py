@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ..backbones.errors import UserError
+
 
 @dataclass(kw_only=True)
 class OptimOptions:
@@ -24,6 +26,11 @@ class OptimOptions:
     warmup_fraction: float = 0.05
     """The share of all steps over which the learning rate rises linearly from zero."""
 
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        check_range(self, "weight_decay", "trunk_factor")
+        check_range(self, "warmup_fraction", most=1)
+
 
 @dataclass(kw_only=True)
 class FitOptions:
@@ -37,6 +44,11 @@ class FitOptions:
     """The largest norm of the gradients; unset: no clipping."""
     channels_last: bool = True
     """Keep convolutions in the channels-last memory format, which is faster on CPUs and on tensor cores."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        check_range(self, "save_every", "clip_norm")
+        check_range(self, "accumulate", least=1)
 
 
 @dataclass(kw_only=True)
@@ -53,6 +65,11 @@ class RuntimeOptions:
     """auto: a GPU where there is one."""
     bad_data: Literal["error", "skip"] = "error"
     """What to do with images that can't be read: stop and name them, or leave them out, count and list them."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        check_range(self, "batch_size", least=1)
+        check_range(self, "workers")
 
 
 @dataclass(kw_only=True)
@@ -92,6 +109,14 @@ class TrainingOptions(RuntimeOptions):
     optim: OptimOptions = field(default_factory=OptimOptions)
     fit: FitOptions = field(default_factory=FitOptions)
 
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        super().__post_init__()
+        check_range(self, "epochs", "channels", least=1)
+        check_range(self, "learning_rate", "seed", "split_seed")
+        check_range(self, "val_fraction", most=1)
+        check_image_size(self.image_size)
+
 
 @dataclass(kw_only=True)
 class EvaluationOptions(RuntimeOptions):
@@ -121,6 +146,35 @@ class PredictionOptions(RuntimeOptions):
     """The folder for the predictions; unset: they are only printed."""
     overwrite: bool = False
     """Write over predictions that the folder already holds."""
+
+
+def check_range(options: object, *names: str, least: float = 0, most: float | None = None) -> None:
+    """Refuse numbers outside a range, in the words of the command line; an unset one is fine.
+
+    Raises:
+        UserError: For the first field among ``names`` that is below ``least`` or above ``most``.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if value is None or (value >= least and (most is None or value <= most)):
+            continue
+        allowed = f"{least:g} or more" if most is None else f"{least:g} to {most:g}"
+        raise UserError(f"--{name.replace('_', '-')} takes {allowed}, not {value}.")
+
+
+def check_image_size(image_size: list[int] | None) -> None:
+    """Refuse an image size that isn't one or two positive numbers.
+
+    Raises:
+        UserError: Saying so.
+    """
+    if image_size is not None and (len(image_size) not in (1, 2) or min(image_size) < 1):
+        raise UserError(f"--image-size takes one number, or a height and a width, not {image_size}.")
+
+
+def canvas_of(image_size: list[int] | None) -> tuple[int, int] | None:
+    """Return the height and width that ``--image-size`` stands for, if it was given."""
+    return (image_size[0], image_size[-1]) if image_size else None
 
 
 def to_plain(options: Any) -> dict[str, Any]:

@@ -78,7 +78,13 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder) -> 
         write_split(run.split, data.cut_split)
     before = task.backbone.fingerprint()
     bad_data = BadData(options.bad_data)
-    _train(task, data, options, run, bad_data)
+    try:
+        _train(task, data, options, run, bad_data)
+    except BaseException:
+        data.val.close()
+        raise
+    finally:
+        data.train.close()
     if run.best.is_file():
         best = torch.load(run.best, map_location="cpu", weights_only=True)
         task.load_state_dict(best["state_dict"])
@@ -149,8 +155,11 @@ def evaluate(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> tu
     """Return a task's evaluation on a loader's split, and the seconds it took."""
     started = time.monotonic()
     trainer = make_trainer(options, callbacks=[BadData(options.bad_data)], logger=False)
-    with stop_on_signals():
-        trainer.validate(task, loader, verbose=False)
+    try:
+        with stop_on_signals():
+            trainer.validate(task, loader, verbose=False)
+    finally:
+        loader.close()
     assert task.evaluation is not None
     return task.evaluation, time.monotonic() - started
 
@@ -158,8 +167,11 @@ def evaluate(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> tu
 def predict(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> list[dict[str, Any]]:
     """Return a row of plain values for each image, in the loader's order; an image that was skipped says why."""
     trainer = make_trainer(options, callbacks=[BadData(options.bad_data)], logger=False)
-    with stop_on_signals():
-        batches = trainer.predict(task, loader)
+    try:
+        with stop_on_signals():
+            batches = trainer.predict(task, loader)
+    finally:
+        loader.close()
     return [row for rows in batches or [] for row in rows]
 
 

@@ -51,16 +51,10 @@ def is_depthwise(network: nn.Module) -> bool:
 
 
 def choose_workers(workers: int | None) -> int:
-    """Return the number of loader processes: a core each, at most 8, where it isn't given.
-
-    Raises:
-        UserError: If the number is negative.
-    """
-    if workers is None:
-        return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    if workers < 0:
-        raise UserError(f"--workers takes 0 or more, not {workers}.")
-    return workers
+    """Return the number of loader processes: a core each, at most 8, where it isn't given."""
+    if workers is not None:
+        return workers
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..backbones import Preprocessing
-from ..backbones.errors import UserError
 from ..datasets import FitMode, Record, ResumableLoader, SampleDataset, Transform, eval_transform, find_bad_images
 from .checkpoints import bad_images_error
 from .config import RuntimeOptions
@@ -48,20 +47,11 @@ class InputRecipe:
 
 
 def make_recipe(
-    preprocessing: Preprocessing, image_size: list[int] | None = None, mode: FitMode = "crop"
+    preprocessing: Preprocessing, canvas: tuple[int, int] | None = None, mode: FitMode = "crop"
 ) -> InputRecipe:
-    """Return the recipe for a set of weights, on another canvas where one is asked for.
-
-    Raises:
-        UserError: If ``image_size`` isn't one or two positive numbers.
-    """
-    canvas = preprocessing.image_size
-    if image_size is not None:
-        if len(image_size) not in (1, 2) or min(image_size) < 1:
-            raise UserError(f"--image-size takes one number, or a height and a width, not {image_size}.")
-        canvas = (image_size[0], image_size[-1])
+    """Return the recipe for a set of weights, on another canvas where one is asked for."""
     return InputRecipe(
-        canvas=canvas,
+        canvas=canvas or preprocessing.image_size,
         mode=mode,
         interpolation=preprocessing.interpolation,
         crop_fraction=preprocessing.crop_fraction,
@@ -94,8 +84,6 @@ def make_loader(
     Raises:
         DataError: If images can't be read and ``bad_data`` is ``error``; it names them all.
     """
-    if options.batch_size < 1:
-        raise UserError(f"--batch-size takes 1 or more, not {options.batch_size}.")
     workers = choose_workers(options.workers)
     samples = SampleDataset(records, transform, classes=classes, channels=channels, seed=seed)
     if options.bad_data == "error" and (bad := find_bad_images(samples.records, workers=max(1, workers))):

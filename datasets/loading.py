@@ -5,14 +5,15 @@ resumed run therefore needs only the epoch and how many of its batches were hand
 processes changes nothing, bit for bit.
 """
 
-import atexit
 import hashlib
 import math
+import os
 import random
 import signal
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,10 @@ class SampleDataset(Dataset[Sample | BadSample]):
 class EpochBatches(Sampler[list[Key]]):
     """The batches of an epoch: lists of (epoch, index), in an order that is a function of (seed, epoch).
 
-    The last batch may be smaller. ``epoch`` and ``position``, the number of its batches that were handed out, say
-    where a run stands.
+    Shuffled epochs are for training and are cut into batches whose sizes differ by one at most: a last batch of a
+    single sample would stop batch normalisation, and would weigh as much as a full one. Ordered ones are cut into full
+    batches and a rest. ``epoch`` and ``position``, the number of its batches that were handed out, say where a run
+    stands.
     """
 
     def __init__(self, num_samples: int, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
@@ -122,8 +125,14 @@ class EpochBatches(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         """Return the epoch's batches from ``position`` on; later changes of epoch and position don't reach them."""
         keys = [(self.epoch, index) for index in self.order()]
-        starts = range(self.position * self.batch_size, self.num_samples, self.batch_size)
-        return iter([keys[start : start + self.batch_size] for start in starts])
+        bounds = [self._bound(batch) for batch in range(self.position, len(self) + 1)]
+        return iter([keys[start:end] for start, end in pairwise(bounds)])
+
+    def _bound(self, batch: int) -> int:
+        """Return where a batch begins in the epoch's order."""
+        if self.shuffle:
+            return batch * self.num_samples // len(self)
+        return min(batch * self.batch_size, self.num_samples)
 
 
 class ResumableLoader:
@@ -151,7 +160,7 @@ class ResumableLoader:
 
         Args:
             dataset: What to load.
-            batch_size: Samples a batch; the last one may be smaller.
+            batch_size: The most samples a batch has; see ``EpochBatches``.
             shuffle: Whether the order is another one each epoch.
             seed: Seeds the order.
             workers: Processes that read, kept from epoch to epoch; 0 reads in this one. Changes no result.
@@ -174,7 +183,7 @@ class ResumableLoader:
         )
         self._goes_on = False
         self._iterations = 0
-        _LOADERS.add(self)
+        self._stop_workers: weakref.finalize[..., Any] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; another one than before starts at its first batch."""
@@ -215,14 +224,10 @@ class ResumableLoader:
 
     def close(self) -> None:
         """Stop the worker processes; iterating again starts new ones."""
-        iterator, self._loader._iterator = self._loader._iterator, None
+        self._loader._iterator = None
         self._iterations += 1
-        if isinstance(iterator, _MultiProcessingDataLoaderIter):
-            workers = list(iterator._workers)
-            iterator._shutdown_workers()
-            for worker in workers:
-                if worker.is_alive():  # stuck in reading, and deaf to SIGTERM
-                    worker.kill()
+        if self._stop_workers is not None:
+            self._stop_workers()
 
     def _plan(self) -> dict[str, Any]:
         batches = self.batch_sampler
@@ -237,7 +242,15 @@ class ResumableLoader:
         if not self._goes_on:
             self.batch_sampler.position = 0
         self._goes_on = False
-        return iter(self._loader)
+        batches = iter(self._loader)
+        if isinstance(batches, _MultiProcessingDataLoaderIter) and not (
+            self._stop_workers and self._stop_workers.alive
+        ):
+            # Runs when the loader is forgotten, and at the latest at exit. It holds the iterator, because one that is
+            # collected together with its queues can't tell its workers to stop: it waits, then sends the SIGTERM that
+            # they ignore, and multiprocessing would wait for them for ever.
+            self._stop_workers = weakref.finalize(self, _stop_workers, batches, os.getpid())
+        return batches
 
 
 class _Batches(Iterator[Batch]):
@@ -289,12 +302,11 @@ def _ignore_signals(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-_LOADERS: "weakref.WeakSet[ResumableLoader]" = weakref.WeakSet()
-
-
-@atexit.register
-def _close_loaders() -> None:
-    # multiprocessing's own exit sends SIGTERM, which workers ignore, and would then wait for ever
-    for loader in list(_LOADERS):
-        with suppress(Exception):
-            loader.close()
+def _stop_workers(batches: _MultiProcessingDataLoaderIter, owner: int) -> None:
+    if os.getpid() != owner:  # a worker's copy of another loader
+        return
+    workers = list(batches._workers)
+    batches._shutdown_workers()
+    for worker in workers:
+        if worker.is_alive():  # stuck in reading, and deaf to SIGTERM
+            worker.kill()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...backbones.errors import UserError
 from ..cli import Command
+from ..config import canvas_of
 from .options import AugmentOptions, EvaluateOptions, LossOptions, PredictOptions, TrainOptions
 
 if TYPE_CHECKING:
@@ -46,11 +47,13 @@ def train(options: TrainOptions) -> Card:
         weights=options.weights,
         levels=(options.head_options.level,),
         in_channels=options.channels,
-        image_size=_canvas(options.image_size),
+        image_size=canvas_of(options.image_size),
     )
+    for note in backbone.notes:
+        print(note)
     backbone.freeze(options.freeze)
     splits = _open_splits(options, run.split)
-    inputs = make_recipe(backbone.preprocessing, options.image_size, options.resize)
+    inputs = make_recipe(backbone.preprocessing, canvas_of(options.image_size), options.resize)
     task = build_task(
         backbone,
         splits["train"].classes,
@@ -123,10 +126,6 @@ def predict(options: PredictOptions) -> list[dict[str, Any]]:
     inputs = InputRecipe.from_dict(task.description["inputs"])
     loader = make_loader(list_pictures(options.images), inputs.transform(), options, channels=inputs.channels)
     return predict_command(task, loader, options)
-
-
-def _canvas(image_size: list[int] | None) -> tuple[int, int] | None:
-    return (image_size[0], image_size[-1]) if image_size else None
 
 
 def _open_splits(options: TrainOptions, split_file: Path) -> dict[str, AnnotatedImages]:
@@ -213,7 +212,7 @@ def _pretrained(options: EvaluateOptions) -> tuple[Task, dict[str, Any], None]:
 
     assert options.backbone is not None
     backbone = build_backbone(
-        options.backbone, weights=options.weights, levels=("logits",), image_size=_canvas(options.image_size)
+        options.backbone, weights=options.weights, levels=("logits",), image_size=canvas_of(options.image_size)
     )
     classes = [wordnet_id for wordnet_id, _ in imagenet_classes()]
     if backbone.num_logits != len(classes):
@@ -221,7 +220,11 @@ def _pretrained(options: EvaluateOptions) -> tuple[Task, dict[str, Any], None]:
     fingerprint = backbone.fingerprint()
     facts = {"name": options.backbone, "weights": options.weights}
     facts |= {"fingerprint_before": fingerprint, "fingerprint_after": fingerprint}
-    return pretrained_task(backbone, classes, make_recipe(backbone.preprocessing, options.image_size)), facts, None
+    return (
+        pretrained_task(backbone, classes, make_recipe(backbone.preprocessing, canvas_of(options.image_size))),
+        facts,
+        None,
+    )
 
 
 def _with_imagenet_names(images: AnnotatedImages) -> list[Record]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..config import EvaluationOptions, PredictionOptions, TrainingOptions
+from ..config import EvaluationOptions, PredictionOptions, TrainingOptions, check_image_size, check_range
 
 
 @dataclass(kw_only=True)
@@ -17,6 +17,11 @@ class HeadOptions:
     hidden: int = 512
     """The width of the mlp head's hidden layer."""
 
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        check_range(self, "dropout", most=1)
+        check_range(self, "hidden", least=1)
+
 
 @dataclass(kw_only=True)
 class LossOptions:
@@ -26,6 +31,10 @@ class LossOptions:
     """The share of the target that is spread over all classes (Szegedy 2016)."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: each class counts in inverse proportion to its images."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        check_range(self, "label_smoothing", most=1)
 
 
 @dataclass(kw_only=True)
@@ -63,6 +72,11 @@ class EvaluateOptions(EvaluationOptions):
     """With --backbone: where its weights come from."""
     image_size: list[int] | None = None
     """With --backbone: another canvas than the weights' own."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        super().__post_init__()
+        check_image_size(self.image_size)
 
 
 @dataclass(kw_only=True)
