@@ -25,7 +25,7 @@ demo: setup  ## fine-tune a pretrained trunk on handwritten digits, offline, and
 	  --data $(DIGITS) --output runs/classification/demo --overwrite
 
 test: setup  ## run the default test suite: minutes on two cores, no network, no GPU
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -q
 
 test-slow: setup  ## run the long tests too
 	$(BIN)/pytest -n 2 -m "slow and not gpu"
