@@ -16,7 +16,8 @@ $(VENV)/installed: pyproject.toml
 	  || { echo "onetrunk needs Python 3.11 or newer; '$(PYTHON)' is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	# setuptools warns that folders here are called like packages; they are mapped on purpose (docs/architecture.md)
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
 demo: setup  ## fine-tune a pretrained trunk on handwritten digits, offline, and print its card

@@ -81,6 +81,9 @@ def _dispatch(words: list[str]) -> int:
     if rest[0] not in commands:
         return _refuse(f"command of {app}", rest[0], list(commands), f"onetrunk {app} --help")
     command = commands[rest[0]]
+    # Before torch is imported: its threads sleep while they wait. By default they spin, and beside another busy process
+    # on the same cores an epoch then takes ten times as long; alone it takes as long as before.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from .arguments import parse_options
 

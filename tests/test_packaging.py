@@ -1,7 +1,10 @@
 """What an installed copy contains, and which room imports which."""
 
 import ast
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -55,3 +58,27 @@ def test_import_direction(room: str, forbidden: set[str]) -> None:
 def test_no_room_for_leftovers() -> None:
     banned = {"utils.py", "common.py", "helpers.py", "misc.py"}
     assert not [file for room in ROOMS for file in (ROOT / room).rglob("*.py") if file.name in banned]
+
+
+def test_the_engine_knows_no_app_but_by_name() -> None:
+    """What stands in apps/ itself serves all tasks; cli.py and model_file.py import an app by its name only."""
+    apps = {file.parent.name for file in (ROOT / "apps").glob("*/__init__.py")}
+    for file in (ROOT / "apps").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level == 1:
+                assert (node.module or "").split(".")[0] not in apps, file
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if name.startswith("onetrunk/")}
+    expected = {
+        f"onetrunk/{file.relative_to(ROOT)}"
+        for room in ROOMS
+        for file in [*(ROOT / room).rglob("*.py"), ROOT / room / "py.typed"]
+    }
+    assert held == expected

@@ -1,0 +1,69 @@
+"""The engine's promises to every app."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from onetrunk.apps.classification.task import build_task
+from onetrunk.apps.inputs import make_recipe
+from onetrunk.apps.task import Task, rate_factor
+from onetrunk.backbones import build_backbone
+from onetrunk.datasets import Batch, SampleDataset, collate, open_dataset
+
+
+@pytest.fixture
+def task() -> Task:
+    backbone = build_backbone("timm/test_resnet", weights="none", levels=("embedding",))
+    backbone.freeze("all")
+    recipe = make_recipe(backbone.preprocessing, (32, 32))
+    return build_task(backbone, ["blue", "green", "red"], inputs=recipe)
+
+
+@pytest.fixture
+def batch(pictures: Path, task: Task) -> Batch:
+    data = open_dataset(pictures, "train")
+    transform = make_recipe(task.backbone.preprocessing, (32, 32)).transform()
+    samples = SampleDataset(data.records, transform, classes=data.classes)
+    return collate([samples[(0, index)] for index in range(6)])
+
+
+def test_stored_features_take_the_place_of_images(task: Task, batch: Batch) -> None:
+    features = {name: tensor.detach() for name, tensor in task.features(batch).items()}
+    stored = Batch(
+        images=None,
+        features=features,
+        context=batch.context,
+        targets=batch.targets,
+        indices=batch.indices,
+        names=batch.names,
+    )
+    task.backbone = None  # type: ignore[assignment]  # nothing of the trunk is touched
+    assert torch.equal(task(stored), task.head(features, batch.context))
+
+
+def test_a_frozen_trunk_keeps_no_graph_and_gets_no_gradient(task: Task, batch: Batch) -> None:
+    task.train()
+    assert not task.features(batch)["embedding"].requires_grad
+    task.head.loss(task(batch), batch.context, batch.targets)["classification"].backward()
+    assert all(parameter.grad is None for parameter in task.backbone.parameters())
+    assert all(parameter.grad is not None for parameter in task.head.parameters())
+
+
+def test_only_matrices_are_decayed_and_the_trunk_learns_slower(task: Task) -> None:
+    task.backbone.freeze("none")
+    task.learning_rate = 0.1
+    groups = task._parameter_groups()
+    for group in groups:
+        assert group["lr"] == pytest.approx({"trunk": 0.01, "head": 0.1}[group["name"]])
+        assert all((parameter.dim() > 1) == (group["weight_decay"] > 0) for parameter in group["params"])
+    counted = sum(len(group["params"]) for group in groups)
+    assert counted == len(list(task.parameters()))
+
+
+def test_the_rate_rises_then_falls_to_zero() -> None:
+    rates = [rate_factor(step, total=100, warmup=10, schedule="cosine") for step in range(101)]
+    assert rates[0] == 0.1
+    assert rates[9] == rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0)
+    assert [rate_factor(step, total=100, warmup=0, schedule="constant") for step in (0, 99)] == [1.0, 1.0]
