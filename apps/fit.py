@@ -80,18 +80,20 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder) -> 
     bad_data = BadData(options.bad_data)
     try:
         _train(task, data, options, run, bad_data)
-    except BaseException:
-        data.val.close()
+        if run.best.is_file():
+            best = torch.load(run.best, map_location="cpu", weights_only=True)
+            task.load_state_dict(best["state_dict"])
+        evaluation, seconds = evaluate(task, data.val, options)
+    except Interrupted as stop:
+        if run.holds_run:
+            stop.add_note("Go on with the same command and --resume.")
         raise
     finally:
         data.train.close()
-    if run.best.is_file():
-        best = torch.load(run.best, map_location="cpu", weights_only=True)
-        task.load_state_dict(best["state_dict"])
+        data.val.close()
     after = task.backbone.fingerprint()
     if options.freeze == "all" and before != after:
         raise RuntimeError(f"the frozen trunk changed: SHA-256 {before} before, {after} after")
-    evaluation, seconds = evaluate(task, data.val, options)
     card = make_card(
         evaluation,
         task=str(task.description["task"]),
@@ -144,10 +146,8 @@ def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, 
             trainer.fit(task, data.train, data.val, ckpt_path=run.last if resumes else None, weights_only=True)
         except Interrupted as stop:
             saved = f"saved in '{run.last}'" if run.last.is_file() else "before its first checkpoint"
-            stop.add_note(
-                f"stopped by {stop} in epoch {trainer.current_epoch + 1} of {options.epochs}, after step "
-                f"{trainer.global_step}, {saved}. Go on with the same command and --resume."
-            )
+            place = f"in epoch {trainer.current_epoch + 1} of {options.epochs}, after step {trainer.global_step}"
+            stop.add_note(f"stopped by {stop} {place}, {saved}.")
             raise
 
 
@@ -155,11 +155,14 @@ def evaluate(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> tu
     """Return a task's evaluation on a loader's split, and the seconds it took."""
     started = time.monotonic()
     trainer = make_trainer(options, callbacks=[BadData(options.bad_data)], logger=False)
-    try:
-        with stop_on_signals():
+    with stop_on_signals():
+        try:
             trainer.validate(task, loader, verbose=False)
-    finally:
-        loader.close()
+        except Interrupted as stop:
+            stop.add_note(f"stopped by {stop} in the evaluation.")
+            raise
+        finally:
+            loader.close()
     assert task.evaluation is not None
     return task.evaluation, time.monotonic() - started
 

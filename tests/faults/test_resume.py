@@ -51,10 +51,12 @@ FAULTS = [
     pytest.param("step", STEPS, ["SIGKILL"], id="kill in an epoch's last step"),
     pytest.param("step", STEPS + 1, ["SIGKILL"], id="kill in an epoch's first step"),
     pytest.param("validation", 2, ["SIGKILL"], id="kill in validation"),
+    pytest.param("validation", 7, ["SIGKILL"], id="kill in the last evaluation"),
     pytest.param("saving", 6, ["SIGKILL"], id="kill while a file is written"),
     pytest.param("step", 6, ["SIGTERM"], id="term in a step"),
     pytest.param("step", STEPS, ["SIGTERM"], id="term in an epoch's last step"),
     pytest.param("validation", 3, ["SIGTERM"], id="term in validation"),
+    pytest.param("validation", 7, ["SIGTERM"], id="term in the last evaluation"),
     pytest.param("step", 7, ["SIGTERM", "SIGTERM"], id="term twice"),
     pytest.param("step", 10, ["SIGINT"], id="interrupt in a step"),
 ]
