@@ -115,6 +115,11 @@ def _explain(parser: ArgumentParser, message: str, prog: str) -> str:
                 key = ", ".join(_flag(name) for name in key.split(", "))
                 return complaint.wording.format(key=key) + help_hint
             return complaint.wording.format(key=key) + _nearest(parser, key) + help_hint
+    if "object is not iterable" in message:
+        lists = [action.option_strings[0] for action in parser._actions if action.nargs == "+"]
+        return (
+            f"A list got a single value in the YAML file; write [224], not 224. Lists: {', '.join(lists)}." + help_hint
+        )
     return _value_complaint(message) + help_hint
 
 

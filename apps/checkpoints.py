@@ -1,6 +1,5 @@
 """Exact resume: what is saved, when, and how a run that stops goes on at the same step."""
 
-import os
 import random
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from ..backbones.errors import UserError
 from ..datasets import BadSample, Batch, DataError
 from .interruption import StopRequest
-from .run_folder import RunFolder
+from .run_folder import RunFolder, replacing
 from .task import Task
 
 #: Before an epoch's last step, where validation follows, a checkpoint is written if the last is older than this.
@@ -33,18 +32,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             UserError: If the disk is full or the folder can't be written to.
         """
-        target = Path(path)
-        temporary = target.with_name(target.name + ".part")
         try:
-            with temporary.open("wb") as stream:
+            with replacing(Path(path), "wb") as stream:
                 torch.save(checkpoint, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(target)
         except (OSError, RuntimeError) as error:  # torch reports a short write as a RuntimeError
-            temporary.unlink(missing_ok=True)
             raise UserError(
-                f"The checkpoint '{target}' can't be written: {error}. "
+                f"The checkpoint '{path}' can't be written: {error}. "
                 "The one before it is untouched; make room, then go on with --resume."
             ) from error
 
@@ -60,15 +53,26 @@ class Checkpoints(pl.Callback):
         run: The run's folder.
         request: Whether the process was asked to stop.
         save_every: Seconds between checkpoints inside an epoch.
-        data_fingerprint: Of the training split; a run doesn't go on with other data.
+        data_fingerprint: Of both splits; a run doesn't go on with other data.
+        trunk_fingerprints: Of the trunk as it was when the run began: all of it, and its frozen part.
     """
 
-    def __init__(self, run: RunFolder, request: StopRequest, *, save_every: float, data_fingerprint: str) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        request: StopRequest,
+        *,
+        save_every: float,
+        data_fingerprint: str,
+        trunk_fingerprints: tuple[str, str],
+    ) -> None:
         """See the class."""
         self.run = run
         self.request = request
         self.save_every = save_every
         self.data_fingerprint = data_fingerprint
+        self.trunk_fingerprints = trunk_fingerprints
+        self.saved_step: int | None = None
         self.best_value = float("-inf")
         self.best_epoch = -1
         self._random_state: dict[str, Any] | None = None
@@ -80,6 +84,7 @@ class Checkpoints(pl.Callback):
             "best_value": self.best_value,
             "best_epoch": self.best_epoch,
             "data_fingerprint": self.data_fingerprint,
+            "trunk_fingerprints": self.trunk_fingerprints,
             "random_state": random_state(),
         }
 
@@ -91,10 +96,12 @@ class Checkpoints(pl.Callback):
         """
         if state_dict["data_fingerprint"] != self.data_fingerprint:
             raise UserError(
-                f"The training data changed since the run in '{self.run.path}' began, so it can't go on exactly. "
+                f"The data changed since the run in '{self.run.path}' began, so it can't go on exactly. "
                 "Restore the data, or start another run: --output DIR."
             )
         self.best_value, self.best_epoch = state_dict["best_value"], state_dict["best_epoch"]
+        # not those of the trunk as it is built now: its weights file may have been replaced meanwhile
+        self.trunk_fingerprints = state_dict["trunk_fingerprints"]
         self._random_state = state_dict["random_state"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -102,6 +109,9 @@ class Checkpoints(pl.Callback):
         if self._random_state is not None:
             restore_random_state(self._random_state)
             self._random_state = None
+            self.saved_step = trainer.global_step
+        # after Lightning put its own handler of SIGTERM in the way, which ends the process as if all were done
+        self.request.install()
         self.request.is_deferred = True
         self._saved_at = time.monotonic()
 
@@ -114,15 +124,17 @@ class Checkpoints(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Save if it is time, then stop if that was asked for."""
-        left = int(trainer.num_training_batches) - (batch_idx + 1)
-        is_between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if left == 0 or not is_between_steps:
-            return
-        age = time.monotonic() - self._saved_at
-        is_last_chance = left <= trainer.accumulate_grad_batches and age >= _SECONDS_BEFORE_VALIDATION
-        if self.request.is_requested or age >= self.save_every or is_last_chance:
-            self._save(trainer)
-        self.request.raise_if_requested()
+        done, batches = batch_idx + 1, int(trainer.num_training_batches)
+        accumulate = trainer.accumulate_grad_batches
+        next_step = -(-done // accumulate) * accumulate
+        if next_step >= batches:  # only the epoch's last step is left, on which nothing is saved
+            self.request.raise_if_requested()
+        elif done == next_step:
+            age = time.monotonic() - self._saved_at
+            is_last_chance = next_step + accumulate >= batches and age >= _SECONDS_BEFORE_VALIDATION
+            if self.request.is_requested or age >= self.save_every or is_last_chance:
+                self._save(trainer)
+            self.request.raise_if_requested()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let a signal stop the run at once: validation changes no state."""
@@ -146,9 +158,11 @@ class Checkpoints(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let a signal stop the run at once from here on."""
         self.request.is_deferred = False
+        self.request.raise_if_requested()
 
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.run.last)
+        self.saved_step = trainer.global_step
         self._saved_at = time.monotonic()
 
 

@@ -6,13 +6,28 @@ field, with the field's docstring as its help. An app inherits from these and ad
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ..backbones.errors import UserError
+from ..backbones.errors import UserError, unknown
+
+
+class CheckedOptions:
+    """Options whose choices are checked also where no command line did it."""
+
+    def __post_init__(self) -> None:
+        """Refuse a word that isn't one of a field's choices.
+
+        Raises:
+            UserError: With the choices and the nearest one.
+        """
+        for name, hint in get_type_hints(type(self)).items():
+            given = getattr(self, name)
+            if get_origin(hint) is Literal and given not in get_args(hint):
+                raise unknown(f"value of --{name.replace('_', '-')}", str(given), map(str, get_args(hint)))
 
 
 @dataclass(kw_only=True)
-class OptimOptions:
+class OptimOptions(CheckedOptions):
     """How weights are updated."""
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -28,18 +43,19 @@ class OptimOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
+        super().__post_init__()
         check_range(self, "weight_decay", "trunk_factor")
         check_range(self, "warmup_fraction", most=1)
 
 
 @dataclass(kw_only=True)
-class FitOptions:
+class FitOptions(CheckedOptions):
     """How the training loop runs."""
 
     save_every: float = 300.0
     """Seconds between checkpoints inside an epoch; one is always written at the end of an epoch."""
     accumulate: int = 1
-    """Batches whose gradients are summed into one optimizer step."""
+    """Batches whose gradients are averaged for one optimizer step."""
     clip_norm: float | None = None
     """The largest norm of the gradients; unset: no clipping."""
     channels_last: bool = True
@@ -47,12 +63,15 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        check_range(self, "save_every", "clip_norm")
+        super().__post_init__()
+        check_range(self, "save_every")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise UserError(f"--fit.clip-norm takes a number above 0, not {self.clip_norm}; unset: no clipping.")
         check_range(self, "accumulate", least=1)
 
 
 @dataclass(kw_only=True)
-class RuntimeOptions:
+class RuntimeOptions(CheckedOptions):
     """Where and how a network runs; none of these changes a result beyond rounding."""
 
     batch_size: int = 32
@@ -68,6 +87,7 @@ class RuntimeOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
+        super().__post_init__()
         check_range(self, "batch_size", least=1)
         check_range(self, "workers")
 
@@ -112,8 +132,11 @@ class TrainingOptions(RuntimeOptions):
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "epochs", "channels", least=1)
-        check_range(self, "learning_rate", "seed", "split_seed")
+        check_range(self, "epochs", least=1)
+        check_range(self, "learning_rate")
+        check_range(self, "seed", "split_seed", most=2**32 - 1)
+        if self.channels not in (1, 3):
+            raise UserError(f"--channels takes 3 for colour or 1 for grey, not {self.channels}.")
         check_range(self, "val_fraction", most=1)
         check_image_size(self.image_size)
 
@@ -127,7 +150,7 @@ class EvaluationOptions(RuntimeOptions):
     model: str | None = None
     """The run folder or model folder to evaluate."""
     split: str = "val"
-    """The split to evaluate on: train, val or test."""
+    """The split to evaluate on: train, val, test, or all for everything there is."""
     output: str | None = None
     """The folder for results.json and predictions; unset: the card is only printed."""
     overwrite: bool = False
@@ -158,7 +181,7 @@ def check_range(options: object, *names: str, least: float = 0, most: float | No
         value = getattr(options, name)
         if value is None or (value >= least and (most is None or value <= most)):
             continue
-        allowed = f"{least:g} or more" if most is None else f"{least:g} to {most:g}"
+        allowed = f"{least} or more" if most is None else f"{least} to {most}"
         raise UserError(f"--{name.replace('_', '-')} takes {allowed}, not {value}.")
 
 

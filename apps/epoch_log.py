@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import rich
 
 from ..datasets import Batch
-from .run_folder import RunFolder
+from .run_folder import RunFolder, replacing
 
 
 class EpochLog(pl.Callback):
@@ -68,9 +68,7 @@ class EpochLog(pl.Callback):
         return self._sums["seconds"] + time.monotonic() - self._resumed_at
 
     def _write(self) -> None:
-        temporary = self.run.log.with_name(self.run.log.name + ".part")
-        with temporary.open("w", newline="", encoding="utf-8") as stream:
+        with replacing(self.run.log) as stream:
             writer = csv.DictWriter(stream, fieldnames=list(self.rows[0]))
             writer.writeheader()
             writer.writerows(self.rows)
-        temporary.replace(self.run.log)

@@ -1,9 +1,12 @@
 """SIGINT and SIGTERM, noticed at once and acted on where nothing is lost."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
@@ -37,6 +40,12 @@ class StopRequest:
         self.is_deferred = False
         self.signal_number: int | None = None
 
+    def install(self) -> None:
+        """Become the process's handler of both signals; only a main thread can."""
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                signal.signal(number, self.handle)
+
     def handle(self, signal_number: int, frame: FrameType | None) -> None:
         """Note the signal, and raise if nothing can be lost by it."""
         is_impatient = self.signal_number is not None and signal_number == signal.SIGINT
@@ -60,9 +69,11 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Handle SIGINT and SIGTERM within the block; restore the former handlers after it."""
     request = StopRequest()
-    former = {number: signal.signal(number, request.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {number: signal.getsignal(number) for number in _SIGNALS}
+    request.install()
     try:
         yield request
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in former.items():
+                signal.signal(number, handler)

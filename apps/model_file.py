@@ -1,18 +1,18 @@
 """The self-describing model: ``model.safetensors`` for the tensors and ``model.json`` for all that rebuilds them."""
 
 import json
-import os
 import shutil
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ..backbones import Preprocessing, build_backbone
 from ..backbones.errors import UserError, unknown
 from .card import Card
-from .run_folder import make_folder, replace_json, versions
+from .run_folder import make_folder, replace_json, replacing, versions
 from .task import Task
 
 FORMAT = 1
@@ -31,16 +31,17 @@ def save_model(folder: Path, task: Task, card: Card, *, split: Path | None = Non
     """
     make_folder(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in task.state_dict().items()}
-    temporary = folder / "model.safetensors.part"
-    save_file(tensors, temporary)
-    os.replace(temporary, folder / "model.safetensors")
+    with replacing(folder / "model.safetensors", "wb") as stream:
+        stream.write(save(tensors))
+    # a trunk that was trained on a canvas is best used on the same
+    preprocessing = replace(task.backbone.preprocessing, image_size=tuple(task.description["inputs"]["canvas"]))
     description = {
         "format": FORMAT,
         **task.description,
         "backbone": {
             **card.backbone,
             "recipe": dict(task.backbone.recipe),
-            "preprocessing": task.backbone.preprocessing.to_dict(),
+            "preprocessing": preprocessing.to_dict(),
         },
         "data": card.data,
         "metrics": card.metrics,
@@ -52,7 +53,9 @@ def save_model(folder: Path, task: Task, card: Card, *, split: Path | None = Non
 
 
 def _find_model(path: Path) -> Path | None:
-    return next((place for place in (path, path / "model") if (place / "model.json").is_file()), None)
+    """Return the model folder for a run folder, a model folder, or the model.safetensors in one."""
+    places = (path.parent,) if path.name == "model.safetensors" else (path, path / "model")
+    return next((place for place in places if (place / "model.json").is_file()), None)
 
 
 def holds_model(path: str | Path) -> bool:

@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -15,6 +17,9 @@ from .config import TrainingOptions, to_plain
 
 #: Options that may differ between a run and its continuation, because they change no result.
 _FREE_TO_CHANGE = {"resume", "overwrite", "output", "workers", "fit.save_every"}
+_PATHS = ("data", "weights")
+#: What tells a run's config.yaml from that of something else.
+_FIRST_LINE = "# the complete options of a run of onetrunk; leave this line as it is"
 _VERSIONED = ("onetrunk", "torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
 
 
@@ -37,8 +42,11 @@ class RunFolder:
 
     @property
     def holds_run(self) -> bool:
-        """Whether a run was started here."""
-        return self.config.is_file()
+        """Whether a run was started here; a config.yaml of something else is none."""
+        if not self.config.is_file():
+            return False
+        with self.config.open(encoding="utf-8", errors="replace") as stream:
+            return stream.readline().strip() == _FIRST_LINE
 
     @property
     def is_finished(self) -> bool:
@@ -88,9 +96,11 @@ def start_run(run: RunFolder, options: TrainingOptions) -> None:
         run.delete_run()
     make_folder(run.checkpoints)
     plain = {key: value for key, value in to_plain(options).items() if key not in ("resume", "overwrite")}
-    replace_text(run.config, yaml.safe_dump(plain, sort_keys=False))
+    with replacing(run.config) as stream:
+        stream.write(f"{_FIRST_LINE}\n{yaml.safe_dump(plain, sort_keys=False)}")
     lines = [f"python {sys.version.split()[0]}", *(f"{name} {version}" for name, version in versions().items())]
-    replace_text(run.environment, "\n".join(lines) + "\n")
+    with replacing(run.environment) as stream:
+        stream.write("\n".join(lines) + "\n")
 
 
 def _check_writable(path: Path) -> None:
@@ -124,6 +134,8 @@ def read_config(run: RunFolder) -> dict[str, Any]:
 
 def _refuse_other_options(run: RunFolder, options: TrainingOptions) -> None:
     given, stored = _flat(to_plain(options)), _flat(read_config(run))
+    for values in (given, stored):  # the same place, however it is written
+        values.update({key: str(Path(values[key]).resolve()) for key in _PATHS if Path(str(values[key])).exists()})
     differences = [
         f"--{key.replace('_', '-')} was {stored[key]} and is now {value}"
         for key, value in given.items()
@@ -152,16 +164,27 @@ def versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in _VERSIONED}
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: to a temporary file beside it, flushed, then renamed."""
+@contextmanager
+def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a file that is written whole or not at all: a temporary file beside it, flushed to the disk, then renamed.
+
+    Args:
+        path: The file to write or replace.
+        mode: ``"w"`` for text in UTF-8 with its line ends as given, ``"wb"`` for bytes.
+    """
     temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
+    try:
+        with temporary.open(mode, encoding=encoding, newline=newline) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def replace_json(path: Path, content: Any) -> None:
     """Write JSON whole or not at all."""
-    replace_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    with replacing(path) as stream:
+        stream.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -11,6 +11,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from ..backbones import Backbone
+from ..backbones.errors import UserError
 from ..datasets import Batch, Context
 from .config import OptimOptions
 from .evaluation import Evaluation, Evaluator, values
@@ -105,7 +106,11 @@ class Task(pl.LightningModule):
         """Return the weighted loss of a batch; nothing for one whose images were all skipped."""
         if batch.size == 0:
             return None
-        loss = self._weighted(self.head.loss(self(batch), batch.context, batch.targets))
+        try:
+            output = self(batch)
+        except ValueError as error:
+            raise _single_value_error(error, batch) from error
+        loss = self._weighted(self.head.loss(output, batch.context, batch.targets))
         self.log("train_loss", loss, prog_bar=True, batch_size=batch.size)
         return loss
 
@@ -163,6 +168,17 @@ class Task(pl.LightningModule):
                 if kept:
                     groups.append({"params": kept, "lr": rates[name], "weight_decay": decay, "name": name})
         return groups
+
+
+def _single_value_error(error: ValueError, batch: Batch) -> ValueError:
+    """Return batch normalisation's complaint about a single value a channel in our words, and others as they are."""
+    if "Expected more than 1 value per channel" not in str(error):
+        return error
+    return UserError(
+        f"Batch normalisation can't train on a batch of {batch.size} image whose map has a single cell "
+        f"(canvas {batch.context.canvas[0]}x{batch.context.canvas[1]}). "
+        "Use a larger --batch-size, a larger --image-size, or --freeze all."
+    )
 
 
 def _optimizer(groups: list[dict[str, Any]], options: OptimOptions) -> torch.optim.Optimizer:

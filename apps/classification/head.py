@@ -100,14 +100,16 @@ class PretrainedClassifier(Head):
 def top_rows(logits: Tensor, classes: Sequence[str]) -> list[dict[str, Any]]:
     """Return ``{"predicted": name, "top": [{"class": name, "probability": p}, ...]}`` for logits ``[B, C]``."""
     probabilities, indices = top_probabilities(logits, TOP_K)
-    rows = []
-    for row_probabilities, row_indices in zip(probabilities.tolist(), indices.tolist(), strict=True):
-        top = [
-            {"class": classes[index], "probability": round(probability, 6)}
-            for index, probability in zip(row_indices, row_probabilities, strict=True)
-        ]
-        rows.append({"predicted": top[0]["class"], "top": top})
-    return rows
+    tops = [top_row(*row, classes) for row in zip(indices.tolist(), probabilities.tolist(), strict=True)]
+    return [{"predicted": top[0]["class"], "top": top} for top in tops]
+
+
+def top_row(indices: Sequence[int], probabilities: Sequence[float], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return ``[{"class": name, "probability": p}, ...]`` for one image, best first."""
+    return [
+        {"class": classes[index], "probability": round(probability, 6)}
+        for index, probability in zip(indices, probabilities, strict=True)
+    ]
 
 
 def top_probabilities(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -94,21 +94,25 @@ def evaluate(options: EvaluateOptions) -> Card:
     Raises:
         UserError: For a model, weights or data that can't be used.
     """
-    from ...datasets import open_dataset
-    from ..fit import evaluate_command
+    from ..commands import evaluate_command
     from ..inputs import InputRecipe, make_loader
+    from ..outputs import PREDICTIONS, RESULTS, output_folder
 
-    if (options.model is None) == (options.backbone is None):
-        raise UserError("Give either --model RUN, or --backbone NAME for the classifier of its ImageNet weights.")
-    task, backbone, split_file = _trained(options.model) if options.model else _pretrained(options)
-    images = open_dataset(options.data, options.split, split_file=_own_split(split_file, Path(options.data)))
-    records = images.records if options.model else _with_imagenet_names(images)
+    where = output_folder(options.output, RESULTS, *PREDICTIONS, overwrite=options.overwrite)
+    if options.model is not None:
+        task, backbone = _trained(options.model)
+        images = _open_for_model(options.model, options)
+        records = images.records
+    else:
+        task, backbone = _pretrained(options)
+        images = _open_split(options)
+        records = _with_imagenet_names(images)
     inputs = InputRecipe.from_dict(task.description["inputs"])
     loader = make_loader(
         records, inputs.transform(), options, channels=inputs.channels, classes=task.description["classes"]
     )
     facts = {"path": options.data, "fingerprint": images.fingerprint(), "split_origin": images.split_origin}
-    return evaluate_command(task, loader, options, backbone=backbone, data=facts)
+    return evaluate_command(task, loader, options, where=where, backbone=backbone, data=facts)
 
 
 def predict(options: PredictOptions) -> list[dict[str, Any]]:
@@ -118,19 +122,21 @@ def predict(options: PredictOptions) -> list[dict[str, Any]]:
         UserError: For a model or images that can't be used.
     """
     from ...datasets import list_pictures
-    from ..fit import predict_command
+    from ..commands import predict_command
     from ..inputs import InputRecipe, make_loader
     from ..model_file import load_model
+    from ..outputs import PREDICTIONS, output_folder
 
+    where = output_folder(options.output, *PREDICTIONS, overwrite=options.overwrite)
     task = load_model(options.model)
     inputs = InputRecipe.from_dict(task.description["inputs"])
     loader = make_loader(list_pictures(options.images), inputs.transform(), options, channels=inputs.channels)
-    return predict_command(task, loader, options)
+    return predict_command(task, loader, options, where=where)
 
 
 def _open_splits(options: TrainOptions, split_file: Path) -> dict[str, AnnotatedImages]:
     """Return the training and the validation split; a run that goes on reads the split it was started with."""
-    from ...datasets import open_dataset
+    from ...datasets import open_dataset, require_labels
 
     opened = open_dataset(
         options.data,
@@ -141,7 +147,10 @@ def _open_splits(options: TrainOptions, split_file: Path) -> dict[str, Annotated
     )
     for note in opened.notes:
         print(note)
-    return {"train": opened, "val": opened.select("val")}
+    splits = {"train": opened, "val": opened.select("val")}
+    for images in splits.values():
+        require_labels(images)
+    return splits
 
 
 def _augmentation(inputs: InputRecipe, options: AugmentOptions) -> Transform:
@@ -180,63 +189,91 @@ def _describe(task: Task, splits: dict[str, AnnotatedImages], options: TrainOpti
     )
 
 
-def _trained(model: str) -> tuple[Task, dict[str, Any], Path | None]:
-    """Return a trained task, its trunk's facts for the card, and the split that it was trained with, if it has one."""
+def _trained(model: str) -> tuple[Task, dict[str, Any]]:
+    """Return a trained task, and its trunk's facts for the card."""
     from ..model_file import load_model, read_description
 
     task = load_model(model)
-    folder, description = read_description(model)
+    trunk = read_description(model)[1]["backbone"]
     facts = {
-        "name": description["backbone"]["name"],
-        "weights": description["backbone"]["weights"],
-        "fingerprint_before": description["backbone"]["fingerprint_after"],
+        "name": trunk["name"],
+        "weights": trunk["weights"],
+        "fingerprint_before": trunk["fingerprint_after"],
         "fingerprint_after": task.backbone.fingerprint(),
     }
-    split_file = folder / "split.csv"
-    return task, facts, split_file if split_file.is_file() else None
+    return task, facts
 
 
-def _own_split(split_file: Path | None, data: Path) -> Path | None:
-    """Return the split that a model was trained with if it is of these data, and not of others."""
-    from ...datasets import read_split
+def _open_for_model(model: str, options: EvaluateOptions) -> AnnotatedImages:
+    """Open the split; where a model was trained on a cut of these very data, the cut that it was trained with.
 
-    folder = data if data.is_dir() else data.parent
-    return split_file if split_file and any((folder / name).exists() for name in read_split(split_file)) else None
+    Raises:
+        DataError: Also for data that have no splits of their own and aren't those that the model was trained on.
+    """
+    from ...datasets import DataError, open_dataset, require_labels
+    from ..model_file import read_description
+
+    folder, description = read_description(model)
+    cut = folder / "split.csv"
+    if not cut.is_file() or options.split == "all":
+        return _open_split(options)
+    try:
+        images = open_dataset(options.data, options.split, split_file=cut)
+        is_own = images.select("val").fingerprint() == description["data"]["fingerprint"]
+    except DataError:  # it lacks images of the cut
+        is_own = False
+    if not is_own:
+        return _open_split(options)
+    require_labels(images)
+    print(f"{options.split} is the split that the model was trained with ({cut})")
+    return images
 
 
-def _pretrained(options: EvaluateOptions) -> tuple[Task, dict[str, Any], None]:
+def _open_split(options: EvaluateOptions) -> AnnotatedImages:
+    """Open a split that the data set has; one is never cut for an evaluation.
+
+    Raises:
+        DataError: If there is no such split, or the images have no labels.
+    """
+    from ...datasets import DataError, open_dataset, require_labels
+
+    images = open_dataset(options.data, options.split)
+    if images.split_origin.startswith("seeded"):
+        raise DataError(f"{options.data}: there is no split '{options.split}'. To evaluate everything: --split all")
+    require_labels(images)
+    for note in images.notes:
+        print(note)
+    return images
+
+
+def _pretrained(options: EvaluateOptions) -> tuple[Task, dict[str, Any]]:
     """Return the ImageNet classifier of a trunk's weights as a task, and the trunk's facts."""
     from ...backbones import build_backbone, imagenet_classes
     from ..inputs import make_recipe
     from .task import pretrained_task
 
     assert options.backbone is not None
-    backbone = build_backbone(
-        options.backbone, weights=options.weights, levels=("logits",), image_size=canvas_of(options.image_size)
-    )
+    canvas, weights = canvas_of(options.image_size), options.weights or "imagenet"
+    backbone = build_backbone(options.backbone, weights=weights, levels=("logits",), image_size=canvas)
     classes = [wordnet_id for wordnet_id, _ in imagenet_classes()]
     if backbone.num_logits != len(classes):
         raise UserError(f"{options.backbone} has {backbone.num_logits} logits, not ImageNet's {len(classes)}.")
     fingerprint = backbone.fingerprint()
-    facts = {"name": options.backbone, "weights": options.weights}
+    facts = {"name": options.backbone, "weights": weights}
     facts |= {"fingerprint_before": fingerprint, "fingerprint_after": fingerprint}
-    return (
-        pretrained_task(backbone, classes, make_recipe(backbone.preprocessing, canvas_of(options.image_size))),
-        facts,
-        None,
-    )
+    return pretrained_task(backbone, classes, make_recipe(backbone.preprocessing, canvas)), facts
 
 
-def _with_imagenet_names(images: AnnotatedImages) -> list[Record]:
+def _with_imagenet_names(images: AnnotatedImages) -> tuple[Record, ...]:
     """Return the records with their classes, WordNet ids or names, as WordNet ids; a part of the thousand will do."""
     from ...backbones import imagenet_classes, match_imagenet_classes
 
     places = match_imagenet_classes(images.classes)
     wordnet_id = {name: imagenet_classes()[place][0] for name, place in zip(images.classes, places, strict=True)}
-    return [
+    return tuple(
         replace(record, targets={**record.targets, "label": wordnet_id[record.targets["label"]]})
         for record in images.records
-    ]
+    )
 
 
 COMMANDS = {

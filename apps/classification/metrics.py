@@ -13,7 +13,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from ...datasets import BadSample, Batch
 from ..evaluation import Evaluation
 from ..intervals import ClassCounts, bootstrap_counts, proportion
-from .head import TOP_K, top_probabilities
+from .head import TOP_K, top_probabilities, top_row
 
 #: Above this the matrix would make up most of the card; the most confused pairs are listed instead.
 _LARGEST_MATRIX = 200
@@ -95,9 +95,7 @@ class ClassificationEvaluator:
             strict=True,
         )
         for index, name, label, classes, values in columns:
-            best = [
-                {"class": self.classes[c], "probability": round(p, 6)} for c, p in zip(classes, values, strict=True)
-            ]
+            best = top_row(classes, values, self.classes)
             row = {"image": name, "label": self.classes[label], "predicted": best[0]["class"]}
             rows[index] = {**row, "correct": label == classes[0], "top": best}  # type: ignore[dict-item]
         return [rows[index] for index in sorted(rows)]

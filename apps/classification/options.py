@@ -3,11 +3,19 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..config import EvaluationOptions, PredictionOptions, TrainingOptions, check_image_size, check_range
+from ...backbones.errors import UserError
+from ..config import (
+    CheckedOptions,
+    EvaluationOptions,
+    PredictionOptions,
+    TrainingOptions,
+    check_image_size,
+    check_range,
+)
 
 
 @dataclass(kw_only=True)
-class HeadOptions:
+class HeadOptions(CheckedOptions):
     """The classification head."""
 
     level: str = "embedding"
@@ -19,12 +27,13 @@ class HeadOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
+        super().__post_init__()
         check_range(self, "dropout", most=1)
         check_range(self, "hidden", least=1)
 
 
 @dataclass(kw_only=True)
-class LossOptions:
+class LossOptions(CheckedOptions):
     """The training loss."""
 
     label_smoothing: float = 0.0
@@ -34,11 +43,12 @@ class LossOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
+        super().__post_init__()
         check_range(self, "label_smoothing", most=1)
 
 
 @dataclass(kw_only=True)
-class AugmentOptions:
+class AugmentOptions(CheckedOptions):
     """What training does to the pictures at random."""
 
     min_scale: float = 0.35
@@ -68,8 +78,8 @@ class EvaluateOptions(EvaluationOptions):
 
     backbone: str | None = None
     """Instead of --model: the trunk whose own ImageNet classifier is evaluated."""
-    weights: str = "imagenet"
-    """With --backbone: where its weights come from."""
+    weights: str | None = None
+    """With --backbone: where its weights come from; unset: imagenet."""
     image_size: list[int] | None = None
     """With --backbone: another canvas than the weights' own."""
 
@@ -77,6 +87,10 @@ class EvaluateOptions(EvaluationOptions):
         """Refuse values that mean nothing."""
         super().__post_init__()
         check_image_size(self.image_size)
+        if (self.model is None) == (self.backbone is None):
+            raise UserError("Give either --model RUN, or --backbone NAME for the classifier of its ImageNet weights.")
+        if self.model is not None and (self.weights is not None or self.image_size is not None):
+            raise UserError("--weights and --image-size go with --backbone; a model has its own.")
 
 
 @dataclass(kw_only=True)

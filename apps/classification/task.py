@@ -73,6 +73,11 @@ def pretrained_task(backbone: Backbone, classes: Sequence[str], inputs: InputRec
     return Task(backbone, PretrainedClassifier(classes), ClassificationEvaluator(classes), description=description)
 
 
+def _structure(head: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what decides a head's tensors; dropout doesn't."""
+    return head["name"], head["options"]["level"], head["options"]["hidden"] if head["name"] == "mlp" else None
+
+
 def keep_matching_rows(task: Task, weights: str) -> str:
     """Copy the head's rows for classes of the same name from the model whose trunk the task starts from.
 
@@ -81,7 +86,7 @@ def keep_matching_rows(task: Task, weights: str) -> str:
     """
     assert isinstance(task.head, ClassificationHead)
     folder, source = read_description(weights)
-    if source.get("head") != task.description["head"]:
+    if _structure(source["head"]) != _structure(task.description["head"]):
         return "the head starts anew: the model was trained with another head"
     shared = [name for name in task.head.classes if name in source["classes"]]
     if not shared:

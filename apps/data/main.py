@@ -3,9 +3,13 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ...backbones.errors import UserError
 from ..cli import Command
+
+#: Tells a folder that this command wrote, and may delete, from others of the same layout.
+_MARKER = ".onetrunk-digits"
 
 
 @dataclass(kw_only=True)
@@ -24,16 +28,22 @@ def write_digits(options: DigitsOptions) -> None:
     """Write 1,797 digits as class folders under ``train`` and ``val``, for trying things without a network.
 
     Raises:
-        UserError: If the folder isn't empty.
+        UserError: If the folder exists, and isn't one of digits that may be overwritten.
     """
     from ... import datasets
 
     folder = Path(options.output)
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (options.overwrite and {entry.name for entry in folder.iterdir()} == {"train", "val"}):
-            raise UserError(f"'{folder}' isn't empty. Choose another folder, or replace digits in it: --overwrite.")
-        shutil.rmtree(folder)
-    counts = datasets.write_digits(folder, size=options.size)
+    if folder.exists() and not (options.overwrite and (folder / _MARKER).is_file()):
+        hint = "Replace it: --overwrite." if (folder / _MARKER).is_file() else "It doesn't hold digits written here."
+        raise UserError(f"'{folder}' already exists. {hint} Or choose another folder: --output DIR.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # written beside it and renamed, so that an interruption leaves no half of it
+    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        counts = datasets.write_digits(Path(temporary) / "digits", size=options.size)
+        (Path(temporary) / "digits" / _MARKER).touch()
+        if folder.exists():
+            shutil.rmtree(folder)
+        (Path(temporary) / "digits").rename(folder)
     print(f"{folder}: " + ", ".join(f"{count:,} {split}" for split, count in counts.items()) + " images")
 
 

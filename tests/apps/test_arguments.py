@@ -109,3 +109,10 @@ def test_an_unknown_key_in_yaml_is_named(tmp_path: Path) -> None:
     config.write_text("data: d\nlearning_rte: 1\n")
     with pytest.raises(UserError, match=r"Unknown option 'learning_rte'\. Did you mean '--learning-rate'"):
         parse("--config", str(config))
+
+
+def test_a_single_value_for_a_list_in_yaml_is_explained(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("data: d\nimage_size: 64\n")
+    with pytest.raises(UserError, match=r"write \[224\], not 224. Lists: --image-size"):
+        parse("--config", str(config))

@@ -84,6 +84,10 @@ def test_digits_are_written_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_overwriting_digits_spares_other_folders(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("mine")
+    """A data set of one's own has the same layout."""
+    mine = tmp_path / "train" / "cats" / "a.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    (tmp_path / "val").mkdir()
     assert main(["data", "digits", "--output", str(tmp_path), "--overwrite"]) == 2
-    assert (tmp_path / "thesis.txt").exists()
+    assert mine.exists()

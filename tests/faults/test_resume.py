@@ -1,6 +1,7 @@
 """A run that was killed or asked to stop, then resumed, ends in the bits of the run that was left alone."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,67 @@ def outcome(run: Path) -> dict[str, Any]:
         "metrics": card["metrics"],
         "log": log,
     }
+
+
+#: The trunk frozen up to a level, two batches a step, clipping, and another optimizer and schedule
+OTHER = [
+    *["--freeze", "c3", "--fit.accumulate", "2", "--fit.clip-norm", "0.5", "--optim.name", "sgd"],
+    *["--optim.schedule", "constant", "--head", "linear"],
+]
+
+
+@pytest.fixture(scope="module")
+def other_undisturbed(run_command, noisy_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    run = tmp_path_factory.mktemp("other") / "run"
+    assert run_command(*words(noisy_pictures, run, *OTHER)) == 0
+    return outcome(run)
+
+
+@pytest.mark.parametrize(
+    ("count", "signals"),
+    [
+        pytest.param(6, ["SIGKILL"], id="kill between the batches of a step"),
+        pytest.param(STEPS + 1, ["SIGTERM"], id="term between the batches of a step"),
+        pytest.param(STEPS + 3, ["SIGTERM"], id="term where no step is left to save on"),
+        pytest.param(3 * STEPS, ["SIGINT"], id="interrupt in the last batch"),
+    ],
+)
+def test_resumed_equals_undisturbed_with_other_options(
+    run_command,
+    noisy_pictures: Path,
+    other_undisturbed: dict[str, Any],
+    tmp_path: Path,
+    count: int,
+    signals: list[str],
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "log.txt"
+    fault = {"place": "step", "count": count, "signals": signals}
+    expected = {"SIGKILL": -9, "SIGTERM": 143, "SIGINT": 130}[signals[0]]
+    assert run_command(*words(noisy_pictures, run, *OTHER), log=log, fault=fault) == expected, log.read_text()
+    if expected > 0:
+        assert "stopped by" in log.read_text()
+    assert run_command(*words(noisy_pictures, run, *OTHER, "--resume"), log=log) == 0, log.read_text()
+    assert outcome(run) == other_undisturbed
+
+
+def test_a_damaged_checkpoint_is_named(run_command, noisy_pictures: Path, tmp_path: Path) -> None:
+    run, log = tmp_path / "run", tmp_path / "log.txt"
+    fault = {"place": "step", "count": 3, "signals": ["SIGKILL"]}
+    assert run_command(*words(noisy_pictures, run), fault=fault) == -9
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    assert run_command(*words(noisy_pictures, run, "--resume"), log=log) == 2
+    assert "last.ckpt' is damaged" in log.read_text()
+
+
+def test_changed_data_are_refused(run_command, noisy_pictures: Path, tmp_path: Path) -> None:
+    data, run, log = tmp_path / "data", tmp_path / "run", tmp_path / "log.txt"
+    shutil.copytree(noisy_pictures, data)
+    fault = {"place": "step", "count": 3, "signals": ["SIGKILL"]}
+    assert run_command(*words(data, run), fault=fault) == -9
+    (data / "val" / "dark" / "00.png").unlink()
+    assert run_command(*words(data, run, "--resume"), log=log) == 2
+    assert "The data changed since the run" in log.read_text()
 
 
 @pytest.fixture(scope="module")

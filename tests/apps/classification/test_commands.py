@@ -92,6 +92,10 @@ def test_results_are_not_written_over(
     assert main([*words, "--output", str(tmp_path)]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert main([*words, "--output", str(tmp_path), "--overwrite"]) == 0
+    words[1] = "predict"
+    words[words.index("--data")] = "--images"
+    assert main([*words, "--output", str(tmp_path)]) == 2
+    assert "predictions.json" in capsys.readouterr().err
 
 
 def test_the_model_file_rebuilds_the_task_alone(trained_run: Path, pictures: Path, tmp_path: Path) -> None:
@@ -145,6 +149,77 @@ def test_an_unsplit_folder_is_split_once_and_the_split_stays_with_the_model(pict
     names = {row["image"] for row in json.loads((tmp_path / "out" / "predictions.json").read_text())}
     assert names == {line.split(",")[0] for line in split.splitlines() if line.endswith(",val")}
     assert card_of(tmp_path / "out")["metrics"] == card_of(run)["metrics"]
+
+
+def test_an_evaluation_never_cuts_data_without_splits(
+    trained_run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["classification", "evaluate", "--model", str(trained_run), "--data", str(pictures / "val")]
+    assert main([*words, "--workers", "0"]) == 2
+    assert "To evaluate everything: --split all" in capsys.readouterr().err
+    assert main([*words, "--workers", "0", "--split", "all", "--output", str(tmp_path)]) == 0
+    assert card_of(tmp_path)["samples"]["used"] == 15
+    assert card_of(tmp_path)["metrics"] == card_of(trained_run)["metrics"]
+
+
+def test_a_models_split_is_not_taken_for_other_data_of_the_same_names(pictures: Path, tmp_path: Path) -> None:
+    own, other, run = tmp_path / "own", tmp_path / "other", tmp_path / "run"
+    shutil.copytree(pictures / "train", own)
+    shutil.copytree(pictures / "train", other)
+    for file in other.rglob("*.png"):
+        Image.open(file).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(file)
+    assert train(own, run, "--epochs", "1") == 0
+    words = ["classification", "evaluate", "--model", str(run), "--workers", "0"]
+    assert main([*words, "--data", str(own)]) == 0
+    assert main([*words, "--data", str(other)]) == 2
+
+
+def test_several_labels_an_image_are_refused(
+    trained_run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(pictures / "val" / "red", tmp_path / "images")
+    rows = [f"images/{index:02}.png,red;blue,{'val' if index > 2 else 'train'}" for index in range(5)]
+    (tmp_path / "table.csv").write_text("\n".join(["path,labels,split", *rows]) + "\n")
+    assert train(tmp_path / "table.csv", tmp_path / "run") == 2
+    assert "labels" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    words = ["classification", "evaluate", "--model", str(trained_run), "--data", str(tmp_path / "table.csv")]
+    assert main([*words, "--workers", "0"]) == 2
+
+
+def test_a_table_trains_like_a_folder(trained_run: Path, pictures: Path, tmp_path: Path) -> None:
+    rows = [f"{file},{file.parent.name},{file.parent.parent.name}" for file in sorted(pictures.rglob("*.png"))]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+    assert train(tmp_path / "table.csv", tmp_path / "run", "--epochs", "1") == 0
+    assert card_of(tmp_path / "run")["samples"]["used"] == 15
+    assert card_of(tmp_path / "run")["data"]["split_origin"] == "column"
+
+
+def test_one_image_a_batch_with_batch_norm_is_explained(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*TINY]
+    words[words.index("8")] = "1"
+    run = str(tmp_path / "run")
+    assert main(["classification", "train", "--data", str(pictures), "--output", run, *words]) == 2
+    assert "Use a larger --batch-size" in capsys.readouterr().err
+
+
+def test_someone_elses_config_is_no_run(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("mine: true\n")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "precious.bin").write_text("mine")
+    assert train(pictures, tmp_path, "--overwrite") == 2
+    assert train(pictures, tmp_path, "--resume") == 2
+    assert (tmp_path / "model" / "precious.bin").exists()
+
+
+def test_a_run_may_go_on_under_another_spelling_of_its_data(
+    trained_run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures.parent)
+    options = ["--epochs", "6", "--learning-rate", "0.01", "--optim.trunk-factor", "1", "--resume"]
+    assert train(Path(pictures.name), trained_run, *options) == 0
 
 
 def test_resuming_a_finished_run_gives_its_card(
@@ -202,6 +277,9 @@ def test_a_folder_with_other_things_is_left_alone(pictures: Path, tmp_path: Path
         (["--workers", "-1"], "--workers takes 0 or more"),
         (["--backbone", "resnet5"], "Did you mean 'resnet50'"),
         (["--weights", "imagenot"], "imagenot"),
+        (["--channels", "4"], "--channels takes 3 for colour or 1 for grey, not 4"),
+        (["--seed", "5000000000"], "--seed takes 0 to 4294967295"),
+        (["--fit.clip-norm", "0"], "--fit.clip-norm takes a number above 0"),
         (["--learning-rate", "-1"], "--learning-rate takes 0 or more, not -1"),
         (["--head-options.dropout", "2"], "takes 0 to 1, not 2"),
         (["--augment.min-scale", "0"], "share of the picture's area"),
@@ -249,6 +327,9 @@ def test_training_without_weights_opens_no_socket(
 def test_evaluate_needs_a_model_or_a_backbone(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["classification", "evaluate", "--data", str(pictures)]) == 2
     assert "Give either --model RUN, or --backbone NAME" in capsys.readouterr().err
+    more = ["--model", "somewhere", "--image-size", "99"]
+    assert main(["classification", "evaluate", "--data", str(pictures), *more]) == 2
+    assert "--weights and --image-size go with --backbone" in capsys.readouterr().err
     assert main(["classification", "predict", "--model", "nowhere", "--images", str(pictures)]) == 2
     assert "No model in 'nowhere'" in capsys.readouterr().err
 

@@ -1,0 +1,68 @@
+"""The evaluate and predict commands, whatever the app."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..datasets import ResumableLoader
+from .card import Card, make_card, print_card
+from .config import EvaluationOptions, PredictionOptions, RuntimeOptions
+from .hardware import choose_device, choose_precision
+from .outputs import RESULTS, write_predictions
+from .task import Task
+from .trainer import evaluate, measure_cost, predict
+
+Runtime = TypeVar("Runtime", bound=RuntimeOptions)
+
+
+def evaluate_command(
+    task: Task,
+    loader: ResumableLoader,
+    options: EvaluationOptions,
+    *,
+    where: Path | None,
+    backbone: dict[str, Any],
+    data: dict[str, Any],
+) -> Card:
+    """Evaluate a task, write card and predictions into ``where``, print the card and return it."""
+    started = time.monotonic()
+    evaluation, seconds = evaluate(task, loader, prepare(task, options))
+    card = make_card(
+        evaluation,
+        task=str(task.description["task"]),
+        split=options.split,
+        selected_on=None,
+        cost=replace(
+            measure_cost(task, evaluation, seconds, time.monotonic() - started, options), trained_parameters=0
+        ),
+        backbone=backbone,
+        data=data,
+    )
+    if where is not None:
+        write_predictions(where, evaluation.predictions)
+        card.write(where / RESULTS)
+    print_card(card, where=where / RESULTS if where else None)
+    return card
+
+
+def predict_command(
+    task: Task, loader: ResumableLoader, options: PredictionOptions, *, where: Path | None
+) -> list[dict[str, Any]]:
+    """Run a task over images, write the predictions into ``where`` or print them, and return them."""
+    rows = predict(task, loader, prepare(task, options))
+    if where is None:
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False))
+    else:
+        write_predictions(where, rows)
+        print(f"{len(rows)} predictions in {where / 'predictions.csv'} and {where / 'predictions.json'}")
+    return rows
+
+
+def prepare(task: Task, options: Runtime) -> Runtime:
+    """Bring a task into the form it runs in, and return the options with what ``auto`` stands for here."""
+    task.use_channels_last()
+    device = choose_device(options.device)
+    return replace(options, precision=choose_precision(options.precision, device, task.backbone))

@@ -1,0 +1,54 @@
+"""Where commands put what they computed, and predictions as files."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from ..backbones.errors import UserError
+from .run_folder import make_folder, replace_json, replacing
+
+RESULTS = "results.json"
+PREDICTIONS = ("predictions.json", "predictions.csv")
+
+
+def output_folder(output: str | None, *names: str, overwrite: bool) -> Path | None:
+    """Return the folder for a command's files, made and checked, or nothing if none was asked for.
+
+    Args:
+        output: What ``--output`` said.
+        names: The files that the command will write.
+        overwrite: Whether it may replace them.
+
+    Raises:
+        UserError: If the folder can't be written to, or holds one of the files and ``overwrite`` wasn't asked for.
+    """
+    if output is None:
+        return None
+    folder = make_folder(Path(output))
+    there = [str(folder / name) for name in names if (folder / name).exists()]
+    if there and not overwrite:
+        raise UserError(f"{', '.join(there)}: already there. Write over it: --overwrite. Or elsewhere: --output DIR.")
+    return folder
+
+
+def write_predictions(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Write predictions as ``predictions.json`` and, flattened, as ``predictions.csv``: a row an image."""
+    replace_json(folder / "predictions.json", rows)
+    flat = [_flatten(row) for row in rows]
+    columns = list(dict.fromkeys(column for row in flat for column in row))
+    with replacing(folder / "predictions.csv") as stream:
+        writer = csv.DictWriter(stream, fieldnames=columns)
+        writer.writeheader()
+        writer.writerows(flat)
+
+
+def _flatten(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row whose lists of objects became numbered columns: ``top[0].class`` -> ``top1_class``."""
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, list):
+            for place, entry in enumerate(value, start=1):
+                flat.update({f"{key}{place}_{name}": inner for name, inner in entry.items()})
+        else:
+            flat[key] = value
+    return flat
