@@ -7,7 +7,7 @@ Knows nothing of networks. ``open_dataset`` finds out what a path holds; a ``Sam
 from .digits import write_digits
 from .images import IMAGE_EXTENSIONS, MAX_PIXELS, check_image, find_bad_images, read_image
 from .loading import EpochBatches, ResumableLoader, SampleDataset, seeded
-from .open import FORMATS, AnnotatedImages, open_dataset
+from .open import FORMATS, AnnotatedImages, open_dataset, require_labels
 from .pictures import list_pictures
 from .sample import BadSample, Batch, Context, DataError, Record, Sample, TargetEncoder, collate
 from .splits import read_split, stratified_split, write_split
@@ -38,6 +38,7 @@ __all__ = [
     "open_dataset",
     "read_image",
     "read_split",
+    "require_labels",
     "seeded",
     "stratified_split",
     "train_transform",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .images import IMAGE_EXTENSIONS
 from .sample import DataError, Record
-from .splits import SPLITS, find_split
+from .splits import SPLIT_NAMES, SPLITS, find_split
 
 LAYOUTS = (
     "Understood are: class folders of pictures (ROOT/cat/1.jpg), the same below split folders (ROOT/train/cat/1.jpg, "
@@ -41,7 +41,8 @@ def read_image_folder(root: Path) -> FolderContents:
 
     Raises:
         DataError: Saying what was found instead: no pictures, pictures without class folders, an empty class folder in
-            the part that is trained on, two folders for one split, a folder one level too high.
+            the part that is trained on, two folders for one split, a folder one level too high, folders that look like
+            splits under unknown names.
     """
     split_folders = _find_split_folders(root)
     if not split_folders:
@@ -136,11 +137,30 @@ def _read_classes(root: Path, folder: Path, *, is_trained_on: bool, notes: list[
 
 
 def _check_level(folder: Path, classes: list[str]) -> None:
-    """Refuse the folder above the data set, whose one "class" would hold ``train`` and ``val``."""
+    """Refuse "classes" that hold the splits (the folder above the data set) or the classes (unknown names of splits).
+
+    The latter are told by holding no pictures of their own, but all the same folders, two or more.
+    """
+    alike: set[tuple[str, ...]] = set()
     for name in classes:
-        below = _list(folder / name)[0]
+        below, pictures, _ = _list(folder / name)
         if any(find_split(inner) for inner in below):
             raise DataError(f"{folder}: '{name}' isn't a class, it has split folders. Did you mean '{folder / name}'?")
+        alike.add(() if pictures else tuple(below))
+    shared = list(alike.pop())
+    if alike or len(shared) < 2:
+        return
+    inner = _count(shared, "folder", "folders")
+    if len(classes) == 1:
+        raise DataError(
+            f"{folder}: its only folder '{classes[0]}' isn't a class, it has no pictures of its own, but {inner}. "
+            f"Did you mean '{folder / classes[0]}'? If it is a class, list its pictures in a table."
+        )
+    raise DataError(
+        f"{folder}: its {_count(classes, 'folder', 'folders')} aren't classes, they have no pictures of their own, but "
+        f"each the same {inner}. If they are splits, rename them; understood are {SPLIT_NAMES}. If they are classes, "
+        "list their pictures in a table."
+    )
 
 
 def _list(folder: Path) -> tuple[list[str], list[str], list[str]]:

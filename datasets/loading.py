@@ -88,10 +88,13 @@ class SampleDataset(Dataset[Sample | BadSample]):
 class EpochBatches(Sampler[list[Key]]):
     """The batches of an epoch: lists of (epoch, index), in an order that is a function of (seed, epoch).
 
-    Shuffled epochs are for training and are cut into batches whose sizes differ by one at most: a last batch of a
-    single sample would stop batch normalisation, and would weigh as much as a full one. Ordered ones are cut into full
-    batches and a rest. ``epoch`` and ``position``, the number of its batches that were handed out, say where a run
-    stands.
+    Shuffled epochs are for training and are cut into batches whose sizes differ by one at most, so that no small rest
+    weighs as much as a full batch. Batch normalisation can't train on a single sample; a batch is planned with one
+    only if ``batch_size`` is 1, if it is 2 and the number of samples odd, or if there is one sample in all. Bad samples
+    are skipped after the planning and can leave one sample, or none, of any batch.
+
+    Ordered epochs are cut into full batches and a rest. ``epoch`` and ``position``, the number of its batches that were
+    handed out, say where a run stands.
     """
 
     def __init__(self, num_samples: int, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..backbones.errors import did_you_mean, unknown
 from .image_folder import describe_folder, read_image_folder
 from .sample import DataError, Record, TargetEncoder
-from .splits import SPLITS, apply_split, find_split, read_split, stratified_split
+from .splits import ALL, SPLITS, apply_split, find_split, read_split, stratified_split
 from .table import TABLE_EXTENSIONS, read_table
 
 FORMATS = ("auto", "image_folder", "table")
@@ -27,29 +27,36 @@ class AnnotatedImages:
     root: Path
     """The folder, or the table's file."""
     split: str
-    """``train``, ``val`` or ``test``."""
+    """``train``, ``val``, ``test``, or ``all`` for every record of every split."""
     splits: Mapping[str, tuple[Record, ...]]
-    """The records of every split there is."""
+    """The records of every split there is; ``all`` isn't among them."""
+    everything: tuple[Record, ...]
+    """The records of ``all``, in the order train, val, test as they were before a seed cut anything."""
     classes: tuple[str, ...]
     """Sorted, and the same whichever split was opened: the classes of ``train`` where there is one."""
     format: str
     """``image_folder`` or ``table``."""
-    split_origin: str
-    """Where the splits come from: ``folders``, ``column``, ``file``, or ``seeded 0.2 of train, seed 0``."""
+    splits_origin: str
+    """Where ``splits`` come from: ``folders``, ``column``, ``file``, or ``seeded 0.2 of train, seed 0``."""
     notes: tuple[str, ...] = ()
     """What its owner may want to know, such as files that were left out; full sentences."""
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """The split's records, sorted by name (those of a table in its order)."""
-        return self.splits[self.split]
+        """The split's records, sorted by name (those of a table in its order); in ``all``, one split after another."""
+        return self.everything if self.split == ALL else self.splits[self.split]
+
+    @property
+    def split_origin(self) -> str:
+        """Where the opened split comes from: ``all`` if it is that, else as ``splits_origin``."""
+        return ALL if self.split == ALL else self.splits_origin
 
     def __len__(self) -> int:
         """Return the number of records in the split."""
         return len(self.records)
 
     def split_names(self) -> tuple[str, ...]:
-        """Return which splits there are."""
+        """Return which splits there are; ``all`` can be opened besides."""
         return tuple(self.splits)
 
     def select(self, split: str) -> "AnnotatedImages":
@@ -58,16 +65,18 @@ class AnnotatedImages:
         Raises:
             DataError: There is no such split, it is empty, or it has a class that ``train`` lacks.
         """
-        name = find_split(split)
-        if name is None or name not in self.splits:
+        name = ALL if split.strip().lower() == ALL else find_split(split)
+        if name is None or name not in (*self.splits, ALL):
             raise DataError(
-                f"{self.root}: there is no split '{split}'; there are: {', '.join(self.splits)}."
-                f"{did_you_mean(split, SPLITS) if name is None else ''}"
+                f"{self.root}: there is no split '{split}'; there are: {', '.join(self.splits) or 'none'}; '{ALL}' "
+                f"takes every image.{did_you_mean(split, (*SPLITS, ALL)) if name is None else ''}"
             )
-        if not self.splits[name]:
-            raise DataError(f"{self.root}: the split '{name}' is empty; a class is cut from two images on.")
-        TargetEncoder(self.classes).check(self.splits[name])
-        return replace(self, split=name)
+        selected = replace(self, split=name)
+        if not selected.records:
+            hint = "no image is in any split" if name == ALL else "a class is cut from two images on"
+            raise DataError(f"{self.root}: the split '{name}' is empty; {hint}.")
+        TargetEncoder(self.classes).check(selected.records)
+        return selected
 
     def class_counts(self) -> dict[str, int]:
         """Return the number of the split's images of each class, in the order of ``classes``."""
@@ -101,11 +110,12 @@ def open_dataset(
     """Open one split of a data set. No picture is read.
 
     A data set without splits is cut into ``train`` and ``val``; one with ``train`` but without ``val`` has ``val`` cut
-    from ``train`` in the same way, and ``test`` stays untouched (``stratified_split``).
+    from ``train`` in the same way, and ``test`` stays untouched (``stratified_split``). ``all`` is every record whether
+    it was cut or not, for evaluating a whole data set.
 
     Args:
         path: A folder with class folders (see ``image_folder.py``), or a CSV or Parquet table (see ``table.py``).
-        split: ``train``, ``val``, ``test`` or a synonym.
+        split: ``train``, ``val``, ``test`` or a synonym, or ``all``.
         format: ``auto``, ``image_folder`` or ``table``.
         split_seed: The seed of the cut.
         val_fraction: The share of the cut.
@@ -120,18 +130,37 @@ def open_dataset(
     found = _find_format(root) if format == "auto" else format
     contents = read_table(root) if found == "table" else read_image_folder(root)
     splits, notes = dict(contents.splits), list(contents.notes)
+    everything = _join(splits)
     if split_file is not None:
-        everything = [record for records in splits.values() for record in records]
-        splits, unlisted = apply_split(everything, read_split(split_file), split_file)
-        origin = "file"
+        by_name = everything if found == "table" else sorted(everything, key=lambda record: record.name)
+        splits, unlisted = apply_split(by_name, read_split(split_file), split_file)
+        everything, origin = _join(splits), "file"
         if unlisted:
             notes.append(f"{root}: {unlisted} images aren't listed in {split_file} and were left out.")
     else:
         splits, origin = _cut(splits, "column" if found == "table" else "folders", val_fraction, split_seed)
     if len(contents.classes) == 1:
         notes.append(f"{root}: there is one class only, '{contents.classes[0]}'.")
-    opened = AnnotatedImages(root, next(iter(splits)), splits, contents.classes, found, origin, tuple(notes))
+    opened = AnnotatedImages(root, ALL, splits, everything, contents.classes, found, origin, tuple(notes))
     return opened.select(split)
+
+
+def require_labels(images: AnnotatedImages) -> None:
+    """Check that every image of the split has exactly one class, before a task that learns or measures one.
+
+    Raises:
+        DataError: Naming the first image that has no single ``label``, and what to do.
+    """
+    for record in images.records:
+        if record.targets.get("label") is not None:
+            continue
+        reason = f"{images.root} gives it none"
+        if "labels" in record.targets:
+            reason = f"the table {images.root} gives several labels an image in its column 'labels'"
+        raise DataError(
+            f"{record.path}: the image has no single label; {reason}. A task with one label an image needs a column "
+            "'label' with one class in each row."
+        )
 
 
 def _find_format(root: Path) -> str:
@@ -146,6 +175,10 @@ def _find_format(root: Path) -> str:
         f"{root}: a data set is a folder or a table ({', '.join(TABLE_EXTENSIONS)}), not a file like this. The folder "
         f"around it holds {describe_folder(root.parent)}."
     )
+
+
+def _join(splits: Mapping[str, tuple[Record, ...]]) -> tuple[Record, ...]:
+    return tuple(record for records in splits.values() for record in records)
 
 
 def _cut(

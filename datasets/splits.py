@@ -11,16 +11,24 @@ from .sample import DataError, Record
 
 SPLITS = ("train", "val", "test")
 
+ALL = "all"
+"""Asks for every record of every split. It names no split itself: a folder of this name is a class."""
+
 _SYNONYMS = {
-    **{name: "train" for name in ("train", "training")},
-    **{name: "val" for name in ("val", "valid", "validation")},
-    **{name: "test" for name in ("test", "testing")},
+    "train": ("training", "train_set", "training_set"),
+    "val": ("valid", "validation", "val_set", "validation_set"),
+    "test": ("testing", "test_set", "testing_set"),
 }
+
+_SPLIT_OF = {name: split for split, synonyms in _SYNONYMS.items() for name in (split, *synonyms)}
+
+SPLIT_NAMES = ", ".join(f"{split} ({', '.join(synonyms)})" for split, synonyms in _SYNONYMS.items())
+"""The names of splits with their synonyms, for messages."""
 
 
 def find_split(name: str) -> str | None:
-    """Return ``train``, ``val`` or ``test`` for a name or synonym of it in any case, or None."""
-    return _SYNONYMS.get(name.strip().lower())
+    """Return the split that a name or synonym stands for, or None. Case doesn't count, and ``-`` counts as ``_``."""
+    return _SPLIT_OF.get(name.strip().lower().replace("-", "_"))
 
 
 def stratified_split(records: Sequence[Record], *, fraction: float, seed: int) -> dict[str, tuple[Record, ...]]:
@@ -51,12 +59,17 @@ def stratified_split(records: Sequence[Record], *, fraction: float, seed: int) -
 
 
 def write_split(path: Path, splits: Mapping[str, Iterable[Record]]) -> None:
-    """Write ``name,split`` rows, one a record, that ``read_split`` gives back. The file is replaced in one step."""
+    """Write ``name,split`` rows, one a record, that ``read_split`` gives back. The file is replaced in one step.
+
+    Its content is on the disk before it takes the name, so that a power cut leaves the old file or the new one.
+    """
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("name", "split"))
         writer.writerows((record.name, split) for split, records in splits.items() for record in records)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)
 
 

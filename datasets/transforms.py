@@ -38,7 +38,7 @@ def train_transform(
     flip: float = 0.5,
     color_jitter: float = 0.0,
 ) -> Transform:
-    """Return a random crop of the picture, resized to the canvas, perhaps mirrored and recoloured.
+    """Return a random crop of the picture, or all of it, resized to the canvas, perhaps mirrored and recoloured.
 
     The crop is that of Szegedy et al. 2015 (Going deeper with convolutions, section 6), whose smallest area of 0.08 is
     for training from nothing on a million pictures; fine-tuning on few keeps more of the object.
@@ -46,7 +46,8 @@ def train_transform(
     Args:
         canvas: Height and width of the result.
         interpolation: ``bilinear``, ``bicubic`` or ``nearest``.
-        min_scale: The smallest share of the picture's area that a crop covers, above 0 and at most 1.
+        min_scale: The smallest share of the picture's area that a crop covers, above 0 and at most 1. With 1
+            nothing is cropped: the whole picture is resized to the canvas, whatever its proportions.
         flip: The probability of a mirror image; 0 for digits, text, and wherever left is not right.
         color_jitter: The strength of random brightness, contrast and saturation, 0 for none; 0.4 is usual.
     """
@@ -107,14 +108,16 @@ class TrainTransform:
     @cached_property
     def _steps(self) -> v2.Compose:
         jitter = v2.ColorJitter(brightness=self.color_jitter, contrast=self.color_jitter, saturation=self.color_jitter)
-        crop = v2.RandomResizedCrop(
-            self.canvas,
-            scale=(self.min_scale, 1.0),
-            ratio=_ASPECT_RATIOS,
-            interpolation=_find_interpolation(self.interpolation),
-        )
-        steps = [crop, v2.RandomHorizontalFlip(self.flip), *([jitter] if self.color_jitter else []), v2.PILToTensor()]
-        return v2.Compose(steps)
+        mirror = v2.RandomHorizontalFlip(self.flip)
+        return v2.Compose([self._resize(), mirror, *([jitter] if self.color_jitter else []), v2.PILToTensor()])
+
+    def _resize(self) -> v2.Transform:
+        interpolation = _find_interpolation(self.interpolation)
+        if self.min_scale == 1:
+            # a crop of the full area would still be cut to _ASPECT_RATIOS
+            return v2.Resize(self.canvas, interpolation, antialias=True)
+        scale = (self.min_scale, 1.0)
+        return v2.RandomResizedCrop(self.canvas, scale, _ASPECT_RATIOS, interpolation, antialias=True)
 
 
 @dataclass(frozen=True)

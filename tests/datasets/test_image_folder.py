@@ -18,12 +18,24 @@ def test_names_labels_and_classes(pets):
 
 
 @pytest.mark.parametrize(
-    ("folder", "asked"), [("training", "train"), ("VALID", "val"), ("validation", "Val"), ("Testing", "test")]
+    ("folder", "asked"),
+    [
+        ("training", "train"),
+        ("training_set", "train"),
+        ("Train-Set", "train"),
+        ("VALID", "val"),
+        ("validation", "Val"),
+        ("validation-set", "val"),
+        ("val_set", "val"),
+        ("Testing", "test"),
+        ("test_set", "test"),
+        ("testing-set", "test"),
+    ],
 )
 def test_synonyms_of_splits(tmp_path, draw, folder, asked):
     for name in ("cat", "dog"):
         draw(tmp_path / folder / name / "a.png")
-        draw(tmp_path / "train" / name / "b.png") if folder != "training" else None
+        draw(tmp_path / "train" / name / "b.png") if asked != "train" else None
     assert [record.name for record in open_dataset(tmp_path, asked).records if folder in record.name]
 
 
@@ -90,6 +102,24 @@ def test_without_train_the_classes_are_those_there_are(tmp_path, draw):
     assert (data.classes, data.split_names(), data.split_origin) == (("n01", "n02"), ("val",), "folders")
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("cat/in/a.png", "cat/out/a.png", "cat/a.png", "dog/in/a.png", "dog/out/a.png"),
+        ("cat/in/a.png", "cat/out/a.png", "dog/in/a.png", "dog/up/a.png"),
+        ("cat/in/a.png", "dog/in/a.png"),
+        ("cat/in/a.png", "cat/out/a.png", "dog/a.png"),
+    ],
+    ids=["own pictures", "other names", "one folder each", "one flat"],
+)
+def test_classes_may_have_folders_of_their_own(tmp_path, draw, files):
+    for file in files:
+        draw(tmp_path / file)
+    data = open_dataset(tmp_path, "all")
+    assert data.classes == ("cat", "dog")
+    assert len(data) == len(files)
+
+
 def _plain_pictures(root, draw):
     draw(root / "a.png")
     draw(root / "b.jpg")
@@ -116,6 +146,23 @@ def _one_level_too_high(root, draw):
     draw(root / "pets" / "train" / "cat" / "a.png")
 
 
+def _unknown_split_names(root, draw):
+    for name in ("cat", "dog"):
+        draw(root / "train_data" / name / "a.png")
+        draw(root / "test_data" / name / "b.png")
+
+
+def _one_folder_around_the_classes(root, draw):
+    for name in ("cat", "dog"):
+        draw(root / "images" / name / "a.png")
+
+
+def _unknown_split_names_below_a_split(root, draw):
+    for name in ("cat", "dog"):
+        draw(root / "train" / "fold1" / name / "a.png")
+        draw(root / "train" / "fold2" / name / "b.png")
+
+
 def _splits_without_classes(root, draw):
     draw(root / "train" / "a.png")
 
@@ -134,6 +181,14 @@ def _no_pictures(root, draw):
         (_class_of_val_that_train_lacks, "val", "'cats' isn't one of the 1 known here: cat. Did you mean 'cat'"),
         (_two_folders_for_one_split, "val", "'val' and 'valid' both name the split 'val'"),
         (_one_level_too_high, "train", "'pets' isn't a class, it has split folders. Did you mean '.*pets'"),
+        (
+            _unknown_split_names,
+            "train",
+            r"2 folders \(test_data, train_data\) .* no pictures of their own, but each the same 2 folders \(cat, dog\)"
+            r".* train \(.*training_set.*\), val \(.*validation_set.*\), test \(.*testing_set\).* table",
+        ),
+        (_one_folder_around_the_classes, "all", r"'images' isn't a class, .*\(cat, dog\).* Did you mean '.*images'"),
+        (_unknown_split_names_below_a_split, "train", r"train: its 2 folders \(fold1, fold2\)"),
         (_splits_without_classes, "train", "no class folders. .*train holds no class folders"),
         (_no_pictures, "train", r"no pictures in its folders; it holds 1 folder \(cat\)\. Understood are"),
     ],

@@ -223,6 +223,16 @@ def test_a_batch_size_of_zero_is_refused():
         EpochBatches(10, 0)
 
 
+@pytest.mark.parametrize(("samples", "batch_size", "sizes"), [(3, 1, [1, 1, 1]), (3, 2, [1, 2]), (1, 8, [1])])
+def test_the_cases_in_which_a_shuffled_batch_has_one_sample(samples, batch_size, sizes):
+    assert [len(batch) for batch in EpochBatches(samples, batch_size, shuffle=True)] == sizes
+
+
+def test_from_batches_of_three_on_no_shuffled_batch_has_one_sample():
+    plans = [EpochBatches(samples, size, shuffle=True) for samples in range(2, 60) for size in range(3, 20)]
+    assert min(len(batch) for plan in plans for batch in plan) == 2
+
+
 INTERRUPTED = """
     import os, signal, sys, time
     from onetrunk.datasets import ResumableLoader, SampleDataset, eval_transform, open_dataset

@@ -1,12 +1,103 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 from onetrunk.backbones.errors import UserError
-from onetrunk.datasets import DataError, open_dataset, write_split
+from onetrunk.datasets import DataError, open_dataset, require_labels, write_split
+
+
+def _names(data):
+    return [record.name for record in data.records]
 
 
 def test_selecting_a_split_equals_opening_it(pets):
     assert open_dataset(pets, "train").select("validation") == open_dataset(pets, "val")
+
+
+@pytest.mark.parametrize("asked", ["all", "All"])
+def test_all_is_every_record_of_every_split_in_their_order(tmp_path, pets, asked):
+    root = shutil.copytree(pets, tmp_path / "pets")
+    shutil.copytree(root / "val", root / "test")
+    data = open_dataset(root, asked)
+    parts = [_names(open_dataset(root, split)) for split in ("train", "val", "test")]
+    assert _names(data) == [name for part in parts for name in part]
+    assert (data.split, data.split_origin, len(data)) == ("all", "all", 23 + 5 + 5)
+    assert data.class_counts() == {"cat": 12 + 3 + 3, "dog": 11 + 2 + 2}
+    assert data.split_names() == ("train", "val", "test")
+    assert data.select("val") == open_dataset(root, "val")
+    assert open_dataset(root, "test").select("all") == data
+    assert data.fingerprint() != data.select("train").fingerprint()
+
+
+def test_all_of_an_unsplit_folder_is_not_cut(tmp_path, unsplit_pets):
+    data = open_dataset(unsplit_pets, "all")
+    assert _names(data) == sorted(_names(data))
+    assert data.class_counts() == {"cat": 10, "dog": 5, "eel": 2}
+    assert (data.classes, data.split_origin) == (("cat", "dog", "eel"), "all")
+    assert open_dataset(unsplit_pets, "train").select("all") == data
+    assert data.select("train").split_origin == "seeded 0.2 of everything, seed 0"
+    shutil.copytree(unsplit_pets, tmp_path / "train")
+    assert _names(open_dataset(tmp_path, "all")) == ["train/" + name for name in _names(data)]
+
+
+def test_all_of_a_folder_without_pairs_is_taken(tmp_path, draw):
+    draw(tmp_path / "cat" / "a.png")
+    draw(tmp_path / "dog" / "a.png")
+    assert _names(open_dataset(tmp_path, "all")) == ["cat/a.png", "dog/a.png"]
+
+
+def test_all_of_a_split_file_follows_the_file_and_leaves_the_unlisted_out(tmp_path, pets):
+    chosen = {
+        "val/cat/00.jpg": "train",
+        "train/cat/00.jpg": "train",
+        "val/dog/00.jpg": "test",
+        "train/dog/00.jpg": "val",
+    }
+    rows = ["name,split", *(f"{name},{split}" for name, split in chosen.items())]
+    (tmp_path / "split.csv").write_text("\n".join(rows))
+    data = open_dataset(pets, "all", split_file=tmp_path / "split.csv")
+    assert _names(data) == ["train/cat/00.jpg", "val/cat/00.jpg", "train/dog/00.jpg", "val/dog/00.jpg"]
+    assert data.split_origin == "all"
+    assert data.select("train").split_origin == "file"
+    assert any("24 images aren't listed in" in note for note in data.notes)
+
+
+def test_within_a_split_of_a_file_records_are_sorted_by_name_wherever_they_lie(tmp_path, pets):
+    root = shutil.copytree(pets, tmp_path / "pets")
+    (root / "val").rename(root / "test")
+    (tmp_path / "split.csv").write_text("name,split\ntrain/cat/00.jpg,val\ntest/cat/00.jpg,val\n")
+    data = open_dataset(root, "val", split_file=tmp_path / "split.csv")
+    assert _names(data) == ["test/cat/00.jpg", "train/cat/00.jpg"]
+
+
+@pytest.mark.parametrize("split", ["train", "all"])
+def test_a_split_file_without_rows_is_refused(tmp_path, pets, split):
+    (tmp_path / "split.csv").write_text("name,split\n")
+    with pytest.raises(DataError, match=rf"'{split}'"):
+        open_dataset(pets, split, split_file=tmp_path / "split.csv")
+
+
+def test_a_folder_called_all_is_a_class(tmp_path, draw):
+    for name in ("all", "none"):
+        draw(tmp_path / name / "a.png")
+        draw(tmp_path / name / "b.png")
+    assert open_dataset(tmp_path, "train").classes == ("all", "none")
+
+
+def test_a_single_label_is_required_of_every_record(tmp_path, unsplit_pets, draw):
+    require_labels(open_dataset(unsplit_pets, "train"))
+    for index in range(4):
+        draw(tmp_path / f"{index}.png")
+    (tmp_path / "tags.csv").write_text("path,labels\n0.png,a\n1.png,a;b\n2.png,\n3.png,b\n")
+    data = open_dataset(tmp_path / "tags.csv", "all")
+    words = (
+        r"0\.png: .*no single label; the table \S*tags\.csv gives several labels an image .*'labels'.* column 'label'"
+    )
+    with pytest.raises(DataError, match=words):
+        require_labels(data)
+    bare = [replace(record, targets={"label": "a"} if index == 0 else {}) for index, record in enumerate(data.records)]
+    with pytest.raises(DataError, match=r"1\.png: the image has no single label"):
+        require_labels(replace(data, split="train", splits={"train": tuple(bare)}))
 
 
 def test_an_unsplit_folder_is_cut_by_a_seed_with_every_class_on_both_sides(unsplit_pets):
@@ -74,8 +165,9 @@ def test_the_fingerprint_counts_missing_files(tmp_path, pets):
 @pytest.mark.parametrize(
     ("split", "words"),
     [
-        ("test", "there is no split 'test'; there are: train, val.$"),
-        ("vall", "there is no split 'vall'; there are: train, val. Did you mean 'val'"),
+        ("test", "there is no split 'test'; there are: train, val; 'all' takes every image\\.$"),
+        ("vall", "there is no split 'vall'; there are: train, val; 'all' .* Did you mean 'val'"),
+        ("alll", "there is no split 'alll'; .* Did you mean 'all'"),
     ],
 )
 def test_a_split_that_is_not_there_is_refused(pets, split, words):

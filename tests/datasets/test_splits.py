@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,18 @@ def test_a_split_is_read_back_as_written(tmp_path):
         records[2].name: "test",
     }
     assert [path.name for path in tmp_path.iterdir()] == ["split.csv"]
+
+
+def test_a_split_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    path = tmp_path / "split.csv"
+    seen = []
+
+    def fsync(descriptor):
+        seen.append((path.exists(), os.fstat(descriptor).st_size))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_split(path, {"train": _records(a=1)})
+    assert seen == [(False, path.stat().st_size)]
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,15 @@ def test_without_a_split_column_val_is_cut_by_class(write):
     assert data.class_counts() == data.select("train").class_counts() == {"0": 1, "1": 1}
 
 
+def test_all_of_a_table_with_and_without_splits(write):
+    split = write("path,label,split\nimg/2.png,b,val\nimg/1.png,a,train\nimg/0.png,b,train\nimg/3.png,a,test\n")
+    data = open_dataset(split, "all")
+    assert [record.name for record in data.records] == [f"img/{index}.png" for index in (1, 0, 2, 3)]
+    assert (data.split_origin, data.split_names()) == ("all", ("train", "val", "test"))
+    unsplit = open_dataset(write("path,label\nimg/1.png,a\nimg/0.png,a\n", "unsplit.csv"), "all")
+    assert [record.name for record in unsplit.records] == ["img/1.png", "img/0.png"], "the table's order"
+
+
 def test_quoted_values_and_further_columns(write):
     path = write('path,photographer,label\nimg/0.png,"Doe, Jane",cat\n')
     assert _all(open_dataset(path, "train")) == {"img/0.png": {"label": "cat"}}

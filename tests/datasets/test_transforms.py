@@ -71,6 +71,25 @@ def test_without_flip_and_cropping_training_sees_the_picture_itself():
     assert torch.equal(image[0], torch.from_numpy(np.array(picture)))
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
+@pytest.mark.parametrize("size", [(16, 64), (64, 16), (100, 30)])
+def test_without_cropping_training_sees_all_of_a_long_picture(size, interpolation):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
+    whole, _ = eval_transform((32, 32), interpolation, mode="stretch")(picture)
+    for seed in range(3):
+        with seeded(seed):
+            image, valid = train_transform((32, 32), interpolation, min_scale=1, flip=0)(picture)
+        assert torch.equal(image, whole)
+        assert valid == (32, 32)
+
+
+def test_without_cropping_mirroring_and_recolouring_stay(picture):
+    whole, _ = train_transform((32, 32), min_scale=1, flip=0)(picture)
+    mirrored, _ = train_transform((32, 32), min_scale=1, flip=1)(picture)
+    assert torch.equal(mirrored, whole.flip(-1))
+    assert not torch.equal(train_transform((32, 32), min_scale=1, flip=0, color_jitter=0.4)(picture)[0], whole)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
