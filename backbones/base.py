@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .errors import UserError, unknown
 from .fingerprint import fingerprint
+from .parts import Part
 from .preprocessing import Preprocessing
 from .spec import FeatureSpec, sorted_levels
 from .taps import attach_taps
@@ -21,7 +22,7 @@ class Flow(Protocol):
     def cut(self, network: nn.Module, levels: Sequence[str]) -> "Flow": ...  # noqa: D102
     def taps(self) -> list[str]: ...  # noqa: D102
     def run(self, network: nn.Module, images: Tensor, tapped: Mapping[str, Tensor]) -> dict[str, Tensor]: ...  # noqa: D102
-    def parts(self, network: nn.Module, images: Tensor) -> dict[str, tuple[str, ...]]: ...  # noqa: D102
+    def parts(self, network: nn.Module, images: Tensor) -> dict[str, Part]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Facts:
         embedding_dim: Length of ``embedding``; 0 if the network has none.
         num_logits: Length of ``logits``; 0 if the network has no classifier.
         shapes: Of each level asked for, its shape without the batch, for pictures of ``image_size``.
-        parts: Modules of each part, shallow to deep, for freezing and layer-wise rates.
+        parts: Modules and parameters of each part, shallow to deep, for freezing and layer-wise rates.
         image_size: Height and width that ``shapes`` hold for.
         is_fixed_size: Whether the network takes pictures of ``image_size`` only.
         min_size: The smallest side of a square picture that the network can take.
@@ -45,7 +46,7 @@ class Facts:
     embedding_dim: int = 0
     num_logits: int = 0
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict)
     image_size: tuple[int, int] = (224, 224)
     is_fixed_size: bool = False
     min_size: int = 1
@@ -102,7 +103,7 @@ class Backbone(nn.Module):
         self.recipe: dict[str, Any] = {}
         self.notes: tuple[str, ...] = ()
         self.frozen_until = "none"
-        self._frozen_modules: tuple[str, ...] = ()
+        self._frozen = Part((), ())
         self._is_asked_to_train = True
 
     @property
@@ -165,27 +166,29 @@ class Backbone(nn.Module):
         allowed = ["none", *self.specs, "all"]
         if until not in allowed:
             raise unknown("part to freeze", until, allowed)
-        frozen = self._paths_until(until)
+        self._frozen = self._part_until(until)
         self.frozen_until = until
-        self._frozen_modules = tuple(frozen)
-        self.network.requires_grad_(until != "all")
-        for path in frozen:
-            for parameter in self.network.get_submodule(path).parameters(recurse=False):
-                parameter.requires_grad_(False)
+        self.network.requires_grad_(True)
+        for name in self._frozen.parameters:
+            self.network.get_parameter(name).requires_grad_(False)
         self.train(self._is_asked_to_train)
 
-    def _paths_until(self, until: str) -> list[str]:
-        if until in ("none", "all"):
-            return [name for name, _ in self.network.named_modules()] if until == "all" else []
+    def _part_until(self, until: str) -> Part:
+        if until == "all":
+            return Part.of(self.network, [path for path, _ in self.network.named_modules()])
         order = sorted_levels(tuple(self.specs))
-        names = order[: order.index(until) + 1]
-        return [path for name in names for path in self.facts.parts.get(name, ())]
+        names = order[: order.index(until) + 1] if until in order else []
+        parts = [self.facts.parts[name] for name in names if name in self.facts.parts]
+        return Part(
+            modules=tuple(path for part in parts for path in part.modules),
+            parameters=tuple(name for part in parts for name in part.parameters),
+        )
 
     def train(self, mode: bool = True) -> "Backbone":
         """Set training mode, except for what is frozen: that stays in evaluation mode."""
         self._is_asked_to_train = mode
         super().train(mode and self.frozen_until != "all")
-        for path in self._frozen_modules:
+        for path in self._frozen.modules:
             self.network.get_submodule(path).training = False
         return self
 
@@ -197,9 +200,8 @@ class Backbone(nn.Module):
     def parameter_groups(self) -> list[tuple[str, list[nn.Parameter]]]:
         """Return the trainable parameters of each part that has some, shallow to deep."""
         groups = []
-        for name, paths in self.facts.parts.items():
-            modules = (self.network.get_submodule(path) for path in paths)
-            own = [parameter for module in modules for parameter in module.parameters(recurse=False)]
+        for name, part in self.facts.parts.items():
+            own = [self.network.get_parameter(path) for path in part.parameters]
             trainable = [parameter for parameter in own if parameter.requires_grad]
             if trainable:
                 groups.append((name, trainable))
@@ -208,6 +210,14 @@ class Backbone(nn.Module):
     def fingerprint(self) -> str:
         """Return the SHA-256 over names, shapes and float32 values of ``network``'s parameters and buffers."""
         return fingerprint(self.network.state_dict())
+
+    def frozen_fingerprint(self) -> str:
+        """Return the SHA-256, as ``fingerprint`` takes it, over what ``freeze`` holds fixed; "" if that is nothing."""
+        fixed = {id(self.network.get_parameter(name)) for name in self._frozen.parameters}
+        for path in self._frozen.modules:
+            fixed.update(id(buffer) for buffer in self.network.get_submodule(path).buffers(recurse=False))
+        state = {key: tensor for key, tensor in self.network.state_dict(keep_vars=True).items() if id(tensor) in fixed}
+        return fingerprint(state) if state else ""
 
 
 def require_pyramid(backbone: Backbone) -> None:

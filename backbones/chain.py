@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import UserError, did_you_mean
+from .parts import Part
 from .spec import LEVELS, sorted_levels
 
 Function = Callable[[nn.Module, Tensor], Tensor]
@@ -113,8 +114,8 @@ class Chain:
             raise UserError(f"The module '{never[0]}' is never called in the forward pass: tap another.")
         return {level: after[index] if path is None else tapped[path] for level, (index, path) in self.places.items()}
 
-    def parts(self, network: nn.Module, images: Tensor) -> dict[str, tuple[str, ...]]:
-        """Return the modules of each part, shallow to deep: ``cK``, then ``embedding`` and ``logits``.
+    def parts(self, network: nn.Module, images: Tensor) -> dict[str, Part]:
+        """Return the parts, shallow to deep: ``cK``, then ``embedding`` and ``logits``.
 
         A part holds what runs after the level before it, up to and including its own.
         """
@@ -127,7 +128,7 @@ class Chain:
             end = self._end_of(name)
             parts[name] = tuple(path for step in self.steps[start:end] for path in self._modules(network, step))
             start = max(start, end)
-        return {name: paths for name, paths in parts.items() if paths}
+        return {name: Part.of(network, paths) for name, paths in parts.items() if paths}
 
     def _end_of(self, level: str) -> int:
         path = self.levels[level]

@@ -1,9 +1,9 @@
 """Any network of timm that can be tapped, through ``forward_intermediates`` and ``forward_head``."""
 
-import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .architecture import Architecture, Options, refuse_dilation
 from .errors import UserError, did_you_mean
+from .parts import Part, measure_parts
 from .preprocessing import Preprocessing
 from .spec import level_of_stride, sorted_levels
 
@@ -107,25 +108,20 @@ class TimmFlow:
             found["logits"] = network.forward_head(last)  # type: ignore[operator]
         return found
 
-    def parts(self, network: nn.Module, images: Tensor) -> dict[str, tuple[str, ...]]:
-        """Return the modules of each part by watching which ones are called up to each level.
-
-        What belongs to no submodule (position embeddings, class tokens) counts to the first part.
-        """
-        parts: dict[str, tuple[str, ...]] = {}
-        seen: set[str] = set()
+    def parts(self, network: nn.Module, images: Tensor) -> dict[str, Part]:
+        """Return the part of each ``cK`` up to the deepest level asked for, then ``embedding`` with the rest."""
         order = sorted_levels(tuple(self.indices))
         if not self.needs_head:
             order = order[: order.index(sorted_levels(self.levels)[-1]) + 1]
-        for level in order:
-            called = _called(network, images, self.indices[level])
-            parts[level] = tuple(path for path in called if path not in seen)
-            seen.update(called)
-        rest = tuple(path for path, _ in network.named_modules() if path and path not in seen)
-        if rest and self.needs_head:
-            parts["embedding"] = rest
-        first = next(iter(parts), None)
-        return {**parts, first: ("", *parts[first])} if first else {"embedding": ("", *rest)}
+
+        def run_map(index: int) -> Tensor:
+            return _maps(network, images, [index], needs_last=False)[1][index]
+
+        def run_head() -> Tensor:
+            return network.forward_head(network.forward_features(images))  # type: ignore[operator, no-any-return]
+
+        runs: dict[str, Callable[[], Tensor]] = {level: partial(run_map, self.indices[level]) for level in order}
+        return measure_parts(network, {**runs, "embedding": run_head} if self.needs_head else runs)
 
 
 def _maps(
@@ -136,22 +132,6 @@ def _maps(
     )
     last, maps = output if needs_last else (None, output)
     return last, dict(zip(indices, maps, strict=True))
-
-
-def _called(network: nn.Module, images: Tensor, index: int) -> list[str]:
-    called: dict[str, None] = {}
-    handles = [
-        module.register_forward_pre_hook(lambda _module, _args, path=path: called.setdefault(path))
-        for path, module in network.named_modules()
-        if path
-    ]
-    try:
-        with torch.no_grad():
-            _maps(network, images, [index], needs_last=False)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return list(called)
 
 
 def build_timm(name: str, options: Options) -> Architecture:
@@ -246,7 +226,7 @@ def _create(bare: str, options: Options, **more: Any) -> Any:
         raise UserError(f"{PREFIX}{bare} can't be built with {arguments | more}: {error}") from error
 
 
-@functools.cache
+@cache
 def _measure_maps(bare: str, options: Options) -> tuple[bool, tuple[float, ...]]:
     """Return whether the network takes one size only, and the stride of each of its maps."""
     with torch.device("meta"):

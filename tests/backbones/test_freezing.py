@@ -4,10 +4,18 @@ import itertools
 
 import pytest
 import torch
-from onetrunk.backbones import UserError, build_backbone
+from onetrunk.backbones import BACKBONES, UserError, build_backbone
 from timm.layers import DropPath
 
 IMAGES = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+TIMM = (
+    "timm/swinv2_tiny_window8_256",
+    "timm/beit_base_patch16_224",
+    "timm/test_maxvit",
+    "timm/test_coatnet",
+    "timm/test_convnext",
+    "timm/test_vit",
+)
 STEPS = {
     "train": lambda backbone: backbone.train(),
     "eval": lambda backbone: backbone.eval(),
@@ -16,24 +24,29 @@ STEPS = {
 }
 
 
-def train_one_step(backbone):
+def train_one_step(backbone, images=IMAGES):
     """Take a step as a person's own loop would: all parameters given to the optimizer, weight decay on."""
     optimizer = torch.optim.AdamW(backbone.parameters(), lr=0.1, weight_decay=0.1)
-    loss = sum(values.float().pow(2).mean() for values in backbone(IMAGES).values())
+    loss = sum(values.float().pow(2).mean() for values in backbone(images).values())
     if loss.requires_grad:
         loss.backward()
     optimizer.step()
 
 
+def drop_often(backbone):
+    """Give every dropout of a trunk, and every place for a drop path, a rate of one half."""
+    for module in list(backbone.network.modules()):
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+        for name in [name for name, _ in module.named_children() if name.startswith("drop_path")]:
+            setattr(module, name, DropPath(0.5))
+    return backbone
+
+
 def drop_path_trunk():
     """A trunk with drop path, dropout and batch norm."""
-    backbone = build_backbone("timm/test_efficientnet", weights="none", levels=["c3", "embedding"])
-    dropped = 0
-    for module in backbone.network.modules():
-        if hasattr(module, "drop_path") and hasattr(module, "has_skip"):
-            module.drop_path = DropPath(0.5)
-            dropped += 1
-    assert dropped
+    backbone = drop_often(build_backbone("timm/test_efficientnet", weights="none", levels=["c3", "embedding"]))
+    assert any(isinstance(module, DropPath) for module in backbone.network.modules())
     backbone.network.drop_rate = 0.5
     return backbone
 
@@ -70,25 +83,65 @@ def test_drop_path_works_when_it_is_not_frozen():
     assert not torch.equal(backbone(IMAGES)["embedding"], backbone(IMAGES)["embedding"])
 
 
-@pytest.mark.parametrize("name", ["resnet18", "googlenet", "timm/test_efficientnet", "efficientnet_lite0"])
-def test_up_to_a_level(name):
-    backbone = build_backbone(name, weights="none", levels=["c2", "c3", "c5"])
-    backbone.freeze("c3")
+@pytest.mark.parametrize("name", [*BACKBONES, *TIMM])
+def test_up_to_a_level_no_gradient_comes_through(name):
+    with torch.device("meta"):
+        backbone = build_backbone(name, weights="none")
+        images = torch.empty(2, 3, *backbone.facts.image_size)
+    levels = list(backbone.specs)
+    for level in levels if name in TIMM else levels[-3:-2]:
+        backbone.freeze(level)
+        outputs = backbone.train()(images)
+        held = levels[: levels.index(level) + 1]
+        assert not any(outputs[each].requires_grad for each in held)
+        assert all(outputs[each].requires_grad for each in levels if each not in held)
+        assert outputs["embedding"].requires_grad != backbone.is_frozen
+        assert not backbone.is_frozen or level == "c5"  # some networks only pool what c5 is
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "deeper"),
+    [
+        ("lenet", "c1", "embedding"),
+        ("vgg11_bn", "c2", "c3"),
+        ("googlenet", "c3", "c4"),
+        ("resnet18", "c3", "c4"),
+        ("efficientnet_lite0", "c3", "c4"),
+        ("timm/test_efficientnet", "c5", "embedding"),
+        ("timm/test_convnext", "c3", "embedding"),
+        ("timm/test_vit", "c4", "embedding"),
+        ("timm/test_maxvit", "c3", "c4"),
+        ("timm/test_coatnet", "c4", "c5"),
+    ],
+)
+def test_up_to_a_level_training_moves_nothing(name, level, deeper):
+    backbone = drop_often(build_backbone(name, weights="none", levels=[level, deeper]))
+    size = backbone.facts.image_size if backbone.facts.is_fixed_size else (64, 64)
+    images = torch.nn.functional.interpolate(IMAGES, size)
+    backbone.freeze(level)
+    before = backbone.eval()(images)
     backbone.train()
-    before = {key: tensor.clone() for key, tensor in backbone.network.state_dict().items()}
-    train_one_step(backbone)
-    after = backbone.network.state_dict()
-    frozen = {
-        f"{path}.{key}"
-        for part in ("c1", "c2", "c3")
-        for path in backbone.facts.parts.get(part, ())
-        for key in backbone.network.get_submodule(path).state_dict()
-        if path
-    }
-    for key, tensor in after.items():
-        changes = not torch.equal(before[key], tensor)
-        assert changes != (key in frozen), key
-    assert not backbone.is_frozen
+    assert torch.equal(backbone(images)[level], before[level])
+    train_one_step(backbone, images)
+    assert torch.equal(backbone(images)[level], before[level])
+    after = backbone.eval()(images)
+    assert torch.equal(after[level], before[level])
+    assert not torch.equal(after[deeper], before[deeper])
+
+
+def test_the_dropout_before_the_classifier_works_until_all_is_frozen():
+    backbone = build_backbone("timm/test_resnet", weights="none")
+    backbone.network.drop_rate = 0.5
+    backbone.freeze("c5")
+    backbone.train()
+    assert not torch.equal(backbone(IMAGES)["embedding"], backbone(IMAGES)["embedding"])
+    backbone.freeze("all")
+    assert torch.equal(backbone(IMAGES)["embedding"], backbone(IMAGES)["embedding"])
+
+
+def test_groups_of_a_partly_frozen_trunk_are_what_is_left():
+    backbone = build_backbone("resnet18", weights="none")
+    backbone.freeze("c3")
     assert [part for part, _ in backbone.parameter_groups()] == ["c4", "c5"]
 
 
@@ -150,3 +203,34 @@ def test_fingerprint_sees_values_and_only_values():
     assert other.fingerprint() == before
     other.network.bn1.running_mean[0] += 1e-3
     assert other.fingerprint() != before
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm/test_efficientnet"])
+def test_the_frozen_fingerprint_proves_a_part_frozen(name):
+    backbone = build_backbone(name, weights="none", levels=["c3", "c4"])
+    backbone.freeze("c3")
+    backbone.train()
+    frozen, complete = backbone.frozen_fingerprint(), backbone.fingerprint()
+    train_one_step(backbone)
+    train_one_step(backbone)
+    assert backbone.frozen_fingerprint() == frozen
+    assert backbone.fingerprint() != complete
+    held = backbone.network.bn1
+    for tensor in (held.weight.data, held.running_mean, held.num_batches_tracked):
+        tensor.add_(1)
+        assert backbone.frozen_fingerprint() != frozen
+        tensor.sub_(1)
+        assert backbone.frozen_fingerprint() == frozen
+
+
+def test_the_frozen_fingerprint_of_all_and_of_nothing():
+    backbone = build_backbone("timm/test_resnet", weights="none")
+    assert backbone.frozen_fingerprint() == ""
+    backbone.freeze("all")
+    assert backbone.frozen_fingerprint() == backbone.fingerprint()
+    backbone.freeze("none")
+    assert backbone.frozen_fingerprint() == ""
+    backbone.freeze("c3")
+    until_c3 = backbone.frozen_fingerprint()
+    backbone.freeze("c4")
+    assert len({until_c3, backbone.frozen_fingerprint(), backbone.fingerprint()}) == 3

@@ -58,9 +58,16 @@ def run(job: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
+    # all that a run imports on its way, so that no fork does it again
+    import jsonargparse  # noqa: F401
+    import onetrunk.apps.arguments
     import onetrunk.apps.classification.task
     import onetrunk.apps.fit  # noqa: F401
     import torch
+    import torch.utils.tensorboard
+    from PIL import Image
+
+    Image.init()
 
     torch.set_num_threads(1)
     for line in sys.stdin:
