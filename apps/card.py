@@ -122,10 +122,9 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
         f"cost       {cost['images_per_second']:.0f} images/s evaluated, {cost['peak_memory_mib']:.0f} MiB, "
         f"{cost['seconds']:.1f} s",
     ]
-    if card.backbone.get("frozen") == "all":
-        lines.append(
-            f"frozen     proven: the trunk's SHA-256 is {card.backbone['fingerprint_after'][:16]}… before and after"
-        )
+    if frozen := card.backbone.get("frozen_fingerprint"):
+        part = "the trunk" if card.backbone["frozen"] == "all" else f"the trunk up to {card.backbone['frozen']}"
+        lines.append(f"frozen     proven: the SHA-256 of {part} is {frozen[:16]}… before and after")
     if card.samples["skipped"]:
         lines.append(f"skipped    {card.samples['skipped']} images that can't be read; the card lists them")
     if where is not None:

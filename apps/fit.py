@@ -96,6 +96,7 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder) -> 
             "name": task.backbone.name,
             "weights": options.weights,
             "frozen": options.freeze,
+            "frozen_fingerprint": frozen_after,
             "fingerprint_before": before,
             "fingerprint_after": after,
         },

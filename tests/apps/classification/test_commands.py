@@ -11,6 +11,7 @@ import torch
 import yaml
 from onetrunk.apps import load_model
 from onetrunk.apps.cli import main
+from onetrunk.backbones import Backbone
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -113,6 +114,23 @@ def test_frozen_is_proven_frozen(pictures: Path, tmp_path: Path) -> None:
     backbone = card_of(tmp_path / "run")["backbone"]
     assert backbone["fingerprint_before"] == backbone["fingerprint_after"]
     assert card_of(tmp_path / "run")["cost"]["trained_parameters"] < 2000
+
+
+def test_a_partly_frozen_trunk_is_proven_too(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(pictures, tmp_path / "run", "--freeze", "c3", "--epochs", "1") == 0
+    backbone = card_of(tmp_path / "run")["backbone"]
+    assert backbone["fingerprint_before"] != backbone["fingerprint_after"]
+    assert backbone["frozen_fingerprint"]
+    assert "proven: the SHA-256 of the trunk up to c3" in capsys.readouterr().out
+
+    def thaw(self: Backbone, mode: bool = True) -> Backbone:  # what happens where only gradients are stopped
+        return torch.nn.Module.train(self, mode)
+
+    monkeypatch.setattr(Backbone, "train", thaw)
+    with pytest.raises(RuntimeError, match="what is frozen of the trunk changed"):
+        train(pictures, tmp_path / "other", "--freeze", "c3", "--epochs", "1")
 
 
 def test_a_trunk_trained_here_is_weights_for_the_next_task(
