@@ -125,7 +125,11 @@ def _explain(parser: ArgumentParser, message: str, prog: str) -> str:
 
 def _nearest(parser: ArgumentParser, key: str) -> str:
     flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
-    return did_you_mean(_flag(key.partition("=")[0]), flags)
+    given = _flag(key.partition("=")[0])
+    initials = {"--" + "".join(word[0] for word in flag[2:].split("-") if word): flag for flag in flags}
+    if given in initials:  # --lr
+        return f" Did you mean '{initials[given]}'?"
+    return did_you_mean(given, [flag for flag in flags if flag != "--help"])
 
 
 def _flag(name: str) -> str:

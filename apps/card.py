@@ -118,15 +118,17 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
     cost = card.cost
     lines = [
         f"trunk      {card.backbone['name']}, weights {card.backbone['weights']}",
-        f"parameters {cost['trained_parameters']:,} trained of {cost['parameters']:,}",
+        f"parameters {cost['parameters']:,}"
+        + (f", {cost['trained_parameters']:,} of them trained" if cost["trained_parameters"] else ""),
         f"cost       {cost['images_per_second']:.0f} images/s evaluated, {cost['peak_memory_mib']:.0f} MiB, "
         f"{cost['seconds']:.1f} s",
     ]
     if frozen := card.backbone.get("frozen_fingerprint"):
         part = "the trunk" if card.backbone["frozen"] == "all" else f"the trunk up to {card.backbone['frozen']}"
         lines.append(f"frozen     proven: the SHA-256 of {part} is {frozen[:16]}… before and after")
-    if card.samples["skipped"]:
-        lines.append(f"skipped    {card.samples['skipped']} images that can't be read; the card lists them")
+    skipped = card.samples["skipped"] + card.data.get("train", {}).get("skipped", 0)
+    if skipped:
+        lines.append(f"skipped    {skipped} images that can't be read; the card lists them")
     if where is not None:
         lines.append(f"card       {where}")
     console.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from ..datasets import ResumableLoader
 from .card import Card, make_card, print_card
 from .config import EvaluationOptions, PredictionOptions, RuntimeOptions
 from .hardware import choose_device, choose_precision
-from .outputs import RESULTS, write_predictions
+from .outputs import PREDICTIONS, RESULTS, write_predictions
 from .task import Task
 from .trainer import evaluate, measure_cost, predict
 
@@ -57,7 +57,10 @@ def predict_command(
             print(json.dumps(row, ensure_ascii=False))
     else:
         write_predictions(where, rows)
-        print(f"{len(rows)} predictions in {where / 'predictions.csv'} and {where / 'predictions.json'}")
+        skipped = sum("error" in row for row in rows)
+        note = f" ({skipped} more images can't be read; their rows say why)" if skipped else ""
+        files = " and ".join(str(where / name) for name in PREDICTIONS)
+        print(f"{len(rows) - skipped} predictions{note} in {files}")
     return rows
 
 

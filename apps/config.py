@@ -191,7 +191,9 @@ def check_image_size(image_size: list[int] | None) -> None:
     Raises:
         UserError: Saying so.
     """
-    if image_size is not None and (len(image_size) not in (1, 2) or min(image_size) < 1):
+    if image_size is None:
+        return
+    if not isinstance(image_size, list) or len(image_size) not in (1, 2) or min(image_size) < 1:
         raise UserError(f"--image-size takes one number, or a height and a width, not {image_size}.")
 
 

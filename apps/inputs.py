@@ -60,6 +60,18 @@ def make_recipe(
     )
 
 
+def check_images(records: Sequence[Record], options: RuntimeOptions) -> None:
+    """Look at all images before the work starts, where bad ones are errors.
+
+    Raises:
+        DataError: Naming every image that can't be read.
+    """
+    if options.bad_data == "error":
+        bad = find_bad_images(records, workers=max(1, choose_workers(options.workers)))
+        if bad:
+            raise bad_images_error(bad)
+
+
 def make_loader(
     records: Sequence[Record],
     transform: Transform,
@@ -82,12 +94,10 @@ def make_loader(
         shuffle: Whether each epoch has an order of its own.
 
     Raises:
-        DataError: If images can't be read and ``bad_data`` is ``error``; it names them all.
+        DataError: If a record's class isn't among ``classes``.
     """
     workers = choose_workers(options.workers)
     samples = SampleDataset(records, transform, classes=classes, channels=channels, seed=seed)
-    if options.bad_data == "error" and (bad := find_bad_images(samples.records, workers=max(1, workers))):
-        raise bad_images_error(bad)
     return ResumableLoader(
         samples,
         batch_size=options.batch_size,

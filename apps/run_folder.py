@@ -76,10 +76,10 @@ def open_run(app: str, options: TrainingOptions) -> RunFolder:
     if run.holds_run and options.resume:
         _refuse_other_options(run, options)
     elif run.holds_run and not options.overwrite:
-        state = "a finished run" if run.is_finished else "an unfinished run"
+        going_on = f"Train on from its trunk: --weights {path} --output DIR" if run.is_finished else "Go on: --resume"
         raise UserError(
-            f"'{path}' already holds {state}. Go on with it: --resume. Replace it: --overwrite. "
-            "Or choose another folder: --output DIR."
+            f"'{path}' already holds {'a finished' if run.is_finished else 'an unfinished'} run. {going_on}. "
+            "Replace it: --overwrite. Or choose another folder: --output DIR."
         )
     elif path.exists() and not run.holds_run and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"'{path}' isn't empty and holds no run. Choose another folder: --output DIR.")

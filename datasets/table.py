@@ -116,6 +116,10 @@ def _check_columns(columns: list[str], path: Path) -> None:
         problem = "'label' and 'labels' can't both be there" if "label" in columns else "the column 'label' is missing"
         near = "" if "label" in columns else _near("label", columns)
         raise DataError(f"{path}: {problem}; columns: {present}.{near}")
+    if "split" not in columns and (near := did_you_mean("split", columns)):
+        # without a word, rows that were kept for testing would be trained on
+        wording = near.replace("Did you mean", "Is it").replace("?", "? Call it 'split', or something else.")
+        raise DataError(f"{path}: there is no column 'split'; columns: {present}.{wording}")
 
 
 def _near(wanted: str, columns: list[str]) -> str:

@@ -31,7 +31,7 @@ def train(options: TrainOptions) -> Card:
     from ...backbones import build_backbone
     from ..card import Card, print_card
     from ..fit import FitData, fit
-    from ..inputs import make_loader, make_recipe
+    from ..inputs import check_images, make_loader, make_recipe
     from ..model_file import holds_model
     from ..run_folder import open_run
     from .task import build_task, keep_matching_rows
@@ -67,6 +67,8 @@ def train(options: TrainOptions) -> Card:
         print(keep_matching_rows(task, options.weights))
     _describe(task, splits, options)
 
+    check_images([record for images in splits.values() for record in images.records], options)
+
     def loader(split: str, transform: Transform, **settings: Any) -> Any:
         return make_loader(
             splits[split].records,
@@ -95,7 +97,7 @@ def evaluate(options: EvaluateOptions) -> Card:
         UserError: For a model, weights or data that can't be used.
     """
     from ..commands import evaluate_command
-    from ..inputs import InputRecipe, make_loader
+    from ..inputs import InputRecipe, check_images, make_loader
     from ..outputs import PREDICTIONS, RESULTS, output_folder
 
     where = output_folder(options.output, RESULTS, *PREDICTIONS, overwrite=options.overwrite)
@@ -107,6 +109,7 @@ def evaluate(options: EvaluateOptions) -> Card:
         task, backbone = _pretrained(options)
         images = _open_split(options)
         records = _with_imagenet_names(images)
+    check_images(records, options)
     inputs = InputRecipe.from_dict(task.description["inputs"])
     loader = make_loader(
         records, inputs.transform(), options, channels=inputs.channels, classes=task.description["classes"]
@@ -123,20 +126,22 @@ def predict(options: PredictOptions) -> list[dict[str, Any]]:
     """
     from ...datasets import list_pictures
     from ..commands import predict_command
-    from ..inputs import InputRecipe, make_loader
+    from ..inputs import InputRecipe, check_images, make_loader
     from ..model_file import load_model
     from ..outputs import PREDICTIONS, output_folder
 
     where = output_folder(options.output, *PREDICTIONS, overwrite=options.overwrite)
     task = load_model(options.model)
     inputs = InputRecipe.from_dict(task.description["inputs"])
-    loader = make_loader(list_pictures(options.images), inputs.transform(), options, channels=inputs.channels)
+    records = list_pictures(options.images)
+    check_images(records, options)
+    loader = make_loader(records, inputs.transform(), options, channels=inputs.channels)
     return predict_command(task, loader, options, where=where)
 
 
 def _open_splits(options: TrainOptions, split_file: Path) -> dict[str, AnnotatedImages]:
     """Return the training and the validation split; a run that goes on reads the split it was started with."""
-    from ...datasets import open_dataset, require_labels
+    from ...datasets import DataError, open_dataset, require_labels
 
     opened = open_dataset(
         options.data,
@@ -147,6 +152,9 @@ def _open_splits(options: TrainOptions, split_file: Path) -> dict[str, Annotated
     )
     for note in opened.notes:
         print(note)
+    if len(opened.classes) < 2:
+        only = opened.classes[0]
+        raise DataError(f"{options.data}: there is one class only, '{only}'; there is nothing to tell apart.")
     splits = {"train": opened, "val": opened.select("val")}
     for images in splits.values():
         require_labels(images)
@@ -248,14 +256,14 @@ def _open_split(options: EvaluateOptions) -> AnnotatedImages:
 
 def _pretrained(options: EvaluateOptions) -> tuple[Task, dict[str, Any]]:
     """Return the ImageNet classifier of a trunk's weights as a task, and the trunk's facts."""
-    from ...backbones import build_backbone, imagenet_classes
+    from ...backbones import build_backbone
     from ..inputs import make_recipe
     from .task import pretrained_task
 
     assert options.backbone is not None
     canvas, weights = canvas_of(options.image_size), options.weights or "imagenet"
     backbone = build_backbone(options.backbone, weights=weights, levels=("logits",), image_size=canvas)
-    classes = [wordnet_id for wordnet_id, _ in imagenet_classes()]
+    classes = _imagenet_names()
     if backbone.num_logits != len(classes):
         raise UserError(f"{options.backbone} has {backbone.num_logits} logits, not ImageNet's {len(classes)}.")
     fingerprint = backbone.fingerprint()
@@ -264,14 +272,21 @@ def _pretrained(options: EvaluateOptions) -> tuple[Task, dict[str, Any]]:
     return pretrained_task(backbone, classes, make_recipe(backbone.preprocessing, canvas)), facts
 
 
+def _imagenet_names() -> list[str]:
+    """Return the thousand classes as ``n02219486 ant``: the id is unique, the name is for people."""
+    from ...backbones import imagenet_classes
+
+    return [f"{wordnet_id} {names[0]}" for wordnet_id, names in imagenet_classes()]
+
+
 def _with_imagenet_names(images: AnnotatedImages) -> tuple[Record, ...]:
-    """Return the records with their classes, WordNet ids or names, as WordNet ids; a part of the thousand will do."""
-    from ...backbones import imagenet_classes, match_imagenet_classes
+    """Return the records under ImageNet's names of their classes; a part of the thousand will do."""
+    from ...backbones import match_imagenet_classes
 
     places = match_imagenet_classes(images.classes)
-    wordnet_id = {name: imagenet_classes()[place][0] for name, place in zip(images.classes, places, strict=True)}
+    full_name = {name: _imagenet_names()[place] for name, place in zip(images.classes, places, strict=True)}
     return tuple(
-        replace(record, targets={**record.targets, "label": wordnet_id[record.targets["label"]]})
+        replace(record, targets={**record.targets, "label": full_name[record.targets["label"]]})
         for record in images.records
     )
 

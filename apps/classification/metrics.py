@@ -116,18 +116,20 @@ def macro_f1(counts: ClassCounts) -> NDArray[np.float64]:
 
 
 def _per_class(confusion: NDArray[np.int64], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a row a class; recall with Wilson's interval; figures that don't exist are null."""
+    """Return a row for each class that is labelled or predicted; recall with Wilson's interval; what isn't is null."""
     rows = []
     for index, name in enumerate(classes):
         correct, labelled = int(confusion[index, index]), int(confusion[index].sum())
         predicted = int(confusion[:, index].sum())
+        if labelled + predicted == 0:  # of ImageNet's thousand, on a folder with a part of them
+            continue
         rows.append(
             {
                 "class": name,
                 "images": labelled,
                 "recall": asdict(proportion(correct, labelled)) if labelled else None,
                 "precision": correct / predicted if predicted else None,
-                "f1": 2 * correct / (labelled + predicted) if labelled + predicted else None,
+                "f1": 2 * correct / (labelled + predicted),
             }
         )
     return rows

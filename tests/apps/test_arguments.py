@@ -90,6 +90,7 @@ def test_help_shows_dashes_groups_and_choices(capsys: pytest.CaptureFixture[str]
         (["--data", "d", "--learning-rat", "1"], r"Unknown option '--learning-rat'\. Did you mean '--learning-rate'\?"),
         (["--data", "d", "--learning_rate", "1"], r"Did you mean '--learning-rate'\?"),
         (["--data", "d", "--weight-decay", "1"], r"Did you mean '--inner.weight-decay'\?"),
+        (["--data", "d", "--lr", "1"], r"Did you mean '--learning-rate'\?"),
         (["--data", "d", "stray"], "Unknown option 'stray'"),
         ([], "Missing: --data"),
         (["--data", "d", "--precision", "bf1"], r"--precision takes one of .*, not 'bf1'\. Did you mean 'bf16'\?"),

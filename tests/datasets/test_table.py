@@ -102,6 +102,7 @@ def test_absolute_paths_and_single_missing_files_are_taken(write, tmp_path):
         ("Path,label\nimg/0.png,a\n", "'path' is missing; columns: Path, label. Is it 'Path'"),
         ("file_name,label\nimg/0.png,a\n", "Is it 'file_name'"),
         ("paths,label\nimg/0.png,a\n", "Is it 'paths'. Call it 'path'"),
+        ("path,label,spilt\nimg/0.png,a,test\n", "no column 'split'; columns: path, label, spilt. Is it 'spilt'?"),
         ("path,lable\nimg/0.png,a\n", "column 'label' is missing; columns: path, lable. Is it 'lable'"),
         ("path,category\nimg/0.png,a\n", "Is it 'category'. Call it 'label'"),
         ("path,x\nimg/0.png,a\n", "column 'label' is missing; columns: path, x.$"),

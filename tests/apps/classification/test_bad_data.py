@@ -37,10 +37,12 @@ def odd_pictures(pictures: Path, tmp_path: Path) -> Path:
 def test_error_names_both_and_stops(
     odd_pictures: Path, tmp_path: Path, workers: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (odd_pictures / "val" / "red" / "empty.png").touch()
     words = ["classification", "train", "--data", str(odd_pictures), "--output", str(tmp_path / "run"), *TINY]
     assert main([*words, "--workers", workers]) == 2
     error = capsys.readouterr().err
-    assert "2 images can't be read" in error
+    assert "3 images can't be read" in error
+    assert "empty.png" in error
     assert "truncated.jpg" in error
     assert "text.jpg" in error
     assert "--bad-data skip" in error

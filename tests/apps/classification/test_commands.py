@@ -213,6 +213,14 @@ def test_a_table_trains_like_a_folder(trained_run: Path, pictures: Path, tmp_pat
     assert card_of(tmp_path / "run")["data"]["split_origin"] == "column"
 
 
+def test_one_class_is_refused(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "val"):
+        shutil.copytree(pictures / split / "red", tmp_path / "data" / split / "red")
+    assert train(tmp_path / "data", tmp_path / "run") == 2
+    assert "one class only, 'red'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_one_image_a_batch_with_batch_norm_is_explained(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,7 +261,7 @@ def test_resuming_a_finished_run_gives_its_card(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], r"already holds a finished run\. Go on with it: --resume\. Replace it: --overwrite"),
+        ([], r"already holds a finished run\. Train on from its trunk: --weights .* Replace it: --overwrite"),
         (["--resume", "--epochs", "7"], r"can't go on with other options: .*--epochs was 6 and is now 7"),
         (["--resume", "--overwrite"], "exclude each other"),
     ],
@@ -363,9 +371,10 @@ def test_imagenet_classifier_on_a_part_of_the_thousand(tmp_path: Path, capsys: p
     assert main([*words, "--workers", "0", "--image-size", "64", "--output", str(tmp_path / "out")]) == 0
     card = card_of(tmp_path / "out")
     assert card["samples"]["used"] == 4
-    assert len(card["per_class"]) == 1000
+    labelled = {row["class"] for row in card["per_class"] if row["images"]}
+    assert labelled == {"n01440764 tench", "n02099601 golden retriever"}
     rows = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    assert [row["label"] for row in rows] == ["n02099601", "n02099601", "n01440764", "n01440764"]
+    assert [row["label"] for row in rows] == [*2 * ["n02099601 golden retriever"], *2 * ["n01440764 tench"]]
 
 
 def test_overfits_eight_samples(pictures: Path, tmp_path: Path) -> None:
