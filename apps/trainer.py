@@ -20,6 +20,13 @@ from .interruption import Interrupted, stop_on_signals
 from .task import Task
 
 
+class ProgressBar(RichProgressBar):
+    """Lightning's bar, with epochs counted from 1 as everywhere else."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"
+
+
 def evaluate(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> tuple[Evaluation, float]:
     """Return a task's evaluation on a loader's split, and the seconds it took."""
     started = time.monotonic()
@@ -59,7 +66,7 @@ def make_trainer(options: RuntimeOptions, *, callbacks: list[pl.Callback], **set
     device = choose_device(options.device)
     # the bar goes where a person looks; a log file gets a line an epoch instead
     if sys.stderr.isatty() and sys.stdout.isatty():
-        callbacks = [*callbacks, RichProgressBar(leave=False)]
+        callbacks = [*callbacks, ProgressBar(leave=False)]
     return pl.Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
         devices=1,

@@ -44,8 +44,8 @@ def test_values_equal_torchmetrics(outputs: tuple[torch.Tensor, torch.Tensor]) -
     settings = {"num_classes": 10, "average": "micro"}
     assert found.metrics["top1"].value == pytest.approx(float(multiclass_accuracy(logits, labels, **settings)))
     assert found.metrics["top5"].value == pytest.approx(float(multiclass_accuracy(logits, labels, top_k=5, **settings)))
-    f1 = multiclass_f1_score(logits, labels, num_classes=10, average="macro")
-    assert found.metrics["macro_f1"].value == pytest.approx(float(f1))
+    f1 = multiclass_f1_score(logits, labels, num_classes=10, average=None)[:9]  # class 9 has no images
+    assert found.metrics["macro_f1"].value == pytest.approx(float(f1.mean()))
     recalls = multiclass_accuracy(logits, labels, num_classes=10, average=None)
     precisions = multiclass_precision(logits, labels, num_classes=10, average=None)
     for row, recall, precision in zip(found.per_class[:9], recalls, precisions, strict=False):
@@ -65,6 +65,15 @@ def test_batch_size_and_order_change_nothing(outputs: tuple[torch.Tensor, torch.
 def test_top5_is_left_out_where_it_says_nothing() -> None:
     logits, labels = torch.randn(20, 5), torch.randint(0, 5, (20,))
     assert "top5" not in run(logits, labels, 20).metrics
+
+
+def test_macro_f1_stands_in_its_interval_when_classes_without_images_are_predicted() -> None:
+    """As on a folder with two of ImageNet's thousand classes."""
+    labels = torch.arange(150) % 2
+    logits = torch.eye(1000)[torch.where(torch.arange(150) % 7 == 0, torch.arange(150) + 5, labels)]
+    macro_f1 = run(logits, labels, 50).metrics["macro_f1"]
+    assert macro_f1.low < macro_f1.value < macro_f1.high
+    assert macro_f1.value > 0.9
 
 
 def test_confusion_matrix_has_labels_in_rows() -> None:
