@@ -1,3 +1,4 @@
+import hashlib
 import os
 from pathlib import Path
 
@@ -35,6 +36,19 @@ def test_known_answer():
     # written down once: a run of an earlier version has to find the same split
     val = stratified_split(_records(a=10), fraction=0.2, seed=0)["val"]
     assert sorted(_names(val)) == ["a/0.jpg", "a/7.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "seed", "of_one_label", "of_several"),
+    [(0.2, 0, "9a5d1edc775b1918", "8dbc60cb16ac47a1"), (0.35, 7, "a865f72f7da85aa1", "faf6705bceeb3392")],
+)
+def test_known_answers_of_larger_cuts(fraction, seed, of_one_label, of_several):
+    single = _records(a=100, b=10, c=3, d=2, e=1)
+    multi = [Record(Path(f"{i}.jpg"), {"labels": ("a", "b")[i % 3 :]}, f"{i}.jpg") for i in range(60)]
+    for records, known in ((single, of_one_label), (multi, of_several)):
+        val = stratified_split(records, fraction=fraction, seed=seed)["val"]
+        digest = hashlib.sha256("\n".join(record.name for record in val).encode()).hexdigest()
+        assert digest[:16] == known
 
 
 def test_an_added_file_moves_at_most_one_other():
