@@ -11,9 +11,9 @@ Pictures count at any depth below their class folder. Hidden files and folders a
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from .contents import Contents
 from .images import IMAGE_EXTENSIONS
 from .sample import DataError, Record
 from .splits import SPLIT_NAMES, SPLITS, find_split
@@ -24,19 +24,7 @@ LAYOUTS = (
 )
 
 
-@dataclass
-class FolderContents:
-    """What an image folder holds."""
-
-    splits: dict[str, tuple[Record, ...]]
-    """By split; the only key is the empty text where there are no split folders."""
-    classes: tuple[str, ...]
-    """Sorted; those of ``train`` where there is one."""
-    notes: list[str] = field(default_factory=list)
-    """What was left aside, in full sentences."""
-
-
-def read_image_folder(root: Path) -> FolderContents:
+def read_image_folder(root: Path) -> Contents:
     """Read the names in an image folder; no picture is opened.
 
     Raises:
@@ -45,14 +33,10 @@ def read_image_folder(root: Path) -> FolderContents:
             splits under unknown names.
     """
     split_folders = _find_split_folders(root)
-    if not split_folders:
-        contents = FolderContents({}, ())
-        contents.splits[""] = _read_classes(root, root, is_trained_on=True, notes=contents.notes)
-    else:
-        contents = _read_splits(root, split_folders)
-    trained_on = contents.splits.get("", contents.splits.get("train", ()))
-    everything = [record for records in contents.splits.values() for record in records]
-    contents.classes = tuple(sorted({record.targets["label"] for record in trained_on or everything}))
+    if split_folders:
+        return _read_splits(root, split_folders)
+    contents = Contents({})
+    contents.splits[""] = _read_classes(root, root, is_trained_on=True, notes=contents.notes)
     return contents
 
 
@@ -91,8 +75,8 @@ def _find_split_folders(root: Path) -> dict[str, Path]:
     return found
 
 
-def _read_splits(root: Path, split_folders: dict[str, Path]) -> FolderContents:
-    contents = FolderContents({}, ())
+def _read_splits(root: Path, split_folders: dict[str, Path]) -> Contents:
+    contents = Contents({})
     for split in SPLITS:
         if split not in split_folders:
             continue

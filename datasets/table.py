@@ -14,11 +14,11 @@ Other columns are passed over. A row's number in messages is the line a text edi
 
 import csv
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
 from ..backbones.errors import did_you_mean
+from .contents import Contents
 from .sample import DataError, Record
 from .splits import SPLITS, find_split
 
@@ -29,19 +29,7 @@ _COLUMNS = ("path", "label", "labels", "split")
 _Row = dict[str, Any]
 
 
-@dataclass
-class TableContents:
-    """What a table holds."""
-
-    splits: dict[str, tuple[Record, ...]]
-    """By split; the only key is the empty text where there is no column for it."""
-    classes: tuple[str, ...]
-    """Sorted; those of ``train`` where there is one."""
-    notes: list[str] = field(default_factory=list)
-    """What was left aside, in full sentences."""
-
-
-def read_table(path: Path) -> TableContents:
+def read_table(path: Path) -> Contents:
     """Read a table of images; no picture is opened.
 
     Raises:
@@ -169,17 +157,10 @@ def _check_some_exist(records: list[Record], path: Path) -> None:
         )
 
 
-def _sorted_out(records: list[tuple[str, Record]]) -> TableContents:
+def _sorted_out(records: list[tuple[str, Record]]) -> Contents:
     splits = {
         split: tuple(record for one, record in records if one == split)
         for split in ("", *SPLITS)
         if any(one == split for one, _ in records)
     }
-    trained_on = splits.get("", splits.get("train", ()))
-    names = {
-        name
-        for record in trained_on or [record for _, record in records]
-        for name in (record.targets.get("labels") or [record.targets.get("label")])
-        if name is not None
-    }
-    return TableContents(splits, tuple(sorted(names)))
+    return Contents(splits)
