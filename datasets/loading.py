@@ -1,33 +1,28 @@
 """Loading samples so that a run that was killed goes on as if nothing had happened.
 
-Everything random in a sample is a function of (seed, epoch, index), and the order of samples one of (seed, epoch). A
-resumed run therefore needs only the epoch and how many of its batches were handed out, and the number of worker
-processes changes nothing, bit for bit.
+Everything random in a sample is a function of (seed, epoch, index), and of how often it was drawn before where a
+balanced epoch draws it again; the order of samples is one of (seed, epoch). A resumed run therefore needs only the
+epoch and how many of its batches were handed out, and the number of worker processes changes nothing, bit for bit.
+Where several processes train or evaluate together, each has a loader that knows its rank; they share an epoch as
+``EpochBatches`` says.
 """
 
-import hashlib
-import math
 import os
-import random
 import signal
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ..backbones.errors import UserError
+from .epoch_batches import EpochBatches, Key
 from .images import read_image
+from .randomness import mix, seeded
 from .sample import BadSample, Batch, DataError, Record, Sample, TargetEncoder, collate
 from .transforms import Transform
-
-Key = tuple[int, int]
-"""Epoch and the index of a record: what a sample is a function of, besides the seed."""
 
 
 class SampleDataset(Dataset[Sample | BadSample]):
@@ -49,7 +44,7 @@ class SampleDataset(Dataset[Sample | BadSample]):
             transform: Puts a picture on the canvas; its randomness is seeded here.
             classes: The class names in the order of their indices, for records with targets.
             channels: 3 for colour, 1 for grey.
-            seed: Seeds the transform, together with the epoch and the index.
+            seed: Seeds the transform, together with the key.
 
         Raises:
             DataError: A record whose class isn't among ``classes``.
@@ -67,13 +62,13 @@ class SampleDataset(Dataset[Sample | BadSample]):
 
     def __getitem__(self, key: Key) -> Sample | BadSample:
         """Return the sample of a record in an epoch; a picture that can't be read gives a ``BadSample``."""
-        epoch, index = key
+        index = key[1]
         record = self.records[index]
         try:
             picture = read_image(record.path, channels=self.channels)
         except DataError as error:
             return BadSample(index=index, name=record.name, path=record.path, reason=str(error))
-        with seeded(self.seed, epoch, index):
+        with seeded(self.seed, *key):
             image, valid_size = self.transform(picture)
         return Sample(
             image=image,
@@ -83,59 +78,6 @@ class SampleDataset(Dataset[Sample | BadSample]):
             valid_size=valid_size,
             targets=self._encode(record),
         )
-
-
-class EpochBatches(Sampler[list[Key]]):
-    """The batches of an epoch: lists of (epoch, index), in an order that is a function of (seed, epoch).
-
-    Shuffled epochs are for training and are cut into batches whose sizes differ by one at most, so that no small rest
-    weighs as much as a full batch. Batch normalisation can't train on a single sample; a batch is planned with one
-    only if ``batch_size`` is 1, if it is 2 and the number of samples odd, or if there is one sample in all. Bad samples
-    are skipped after the planning and can leave one sample, or none, of any batch.
-
-    Ordered epochs are cut into full batches and a rest. ``epoch`` and ``position``, the number of its batches that were
-    handed out, say where a run stands.
-    """
-
-    def __init__(self, num_samples: int, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
-        """Plan the batches of ``num_samples`` records; ``seed`` is that of the order, if ``shuffle``."""
-        if batch_size < 1:
-            raise UserError(f"The batch size is 1 or more, not {batch_size}.")
-        self.num_samples = num_samples
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.epoch = 0
-        self.position = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; another one than before starts at its first batch."""
-        if epoch != self.epoch:
-            self.epoch = epoch
-            self.position = 0
-
-    def order(self) -> list[int]:
-        """Return the indices of the epoch in their order."""
-        if not self.shuffle:
-            return list(range(self.num_samples))
-        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
-        return torch.randperm(self.num_samples, generator=generator).tolist()
-
-    def __len__(self) -> int:
-        """Return the number of batches of a whole epoch, wherever it stands."""
-        return math.ceil(self.num_samples / self.batch_size)
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        """Return the epoch's batches from ``position`` on; later changes of epoch and position don't reach them."""
-        keys = [(self.epoch, index) for index in self.order()]
-        bounds = [self._bound(batch) for batch in range(self.position, len(self) + 1)]
-        return iter([keys[start:end] for start, end in pairwise(bounds)])
-
-    def _bound(self, batch: int) -> int:
-        """Return where a batch begins in the epoch's order."""
-        if self.shuffle:
-            return batch * self.num_samples // len(self)
-        return min(batch * self.batch_size, self.num_samples)
 
 
 class ResumableLoader:
@@ -158,6 +100,8 @@ class ResumableLoader:
         seed: int = 0,
         workers: int = 0,
         pin_memory: bool = False,
+        process: tuple[int, int] = (0, 1),
+        sample_weights: Sequence[float] | None = None,
     ) -> None:
         """Make a loader; processes start with the first batch.
 
@@ -168,9 +112,16 @@ class ResumableLoader:
             seed: Seeds the order.
             workers: Processes that read, kept from epoch to epoch; 0 reads in this one. Changes no result.
             pin_memory: Whether batches lie in page-locked memory, for faster copies to a GPU.
+            process: The rank of this process and the number of processes that share each epoch.
+            sample_weights: For each record, how often it is drawn in proportion to the others; see ``EpochBatches``.
+
+        Raises:
+            UserError: Values that mean nothing, or too few samples for the processes.
         """
         self.dataset = dataset
-        self.batch_sampler = EpochBatches(len(dataset), batch_size, shuffle=shuffle, seed=seed)
+        self.batch_sampler = EpochBatches(
+            len(dataset), batch_size, shuffle=shuffle, seed=seed, process=process, sample_weights=sample_weights
+        )
         self.sampler = self.batch_sampler  # the name on which Lightning calls set_epoch
         self._loader: DataLoader[Sample | BadSample] = DataLoader(
             dataset,
@@ -181,7 +132,7 @@ class ResumableLoader:
             worker_init_fn=_ignore_signals,
             # DataLoader draws a seed for its workers, without this from the process's generator, whose later numbers
             # would then depend on how often something was loaded.
-            generator=torch.Generator().manual_seed(_mix(seed)),
+            generator=torch.Generator().manual_seed(mix(seed)),
             persistent_workers=workers > 0,
         )
         self._goes_on = False
@@ -193,28 +144,32 @@ class ResumableLoader:
         self.batch_sampler.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the loader stands, as plain numbers: batches handed out, not batches read ahead."""
+        """Return where the loader stands, as plain values: batches handed out, not batches read ahead.
+
+        In training it is the same on every rank, so that the state of one serves all.
+        """
         batches = self.batch_sampler
-        return {"epoch": batches.epoch, "position": batches.position, **self._plan()}
+        return {"epoch": batches.epoch, "position": batches.position, **batches.plan()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state`` was taken.
 
         Raises:
-            UserError: The state comes from a loader of other data, another batch size, order or seed.
+            UserError: The state comes from a loader of other data, another batch size, order, seed, number of
+                processes, or other sample weights.
         """
-        for key, here in self._plan().items():
+        for key, here in self.batch_sampler.plan().items():
             if state[key] != here:
                 raise UserError(
                     f"The run can't go on at the same sample: it was saved with {key.replace('_', ' ')} {state[key]}, "
-                    f"now it is {here}. Go on with the settings and data it was started with."
+                    f"now it is {here}. Go on with the settings, data and number of processes it was started with."
                 )
         self.batch_sampler.epoch = state["epoch"]
         self.batch_sampler.position = state["position"]
         self._goes_on = True
 
     def __len__(self) -> int:
-        """Return the number of batches of a whole epoch, wherever the loader stands."""
+        """Return the number of batches that this process has in a whole epoch, wherever the loader stands."""
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -231,15 +186,6 @@ class ResumableLoader:
         self._iterations += 1
         if self._stop_workers is not None:
             self._stop_workers()
-
-    def _plan(self) -> dict[str, Any]:
-        batches = self.batch_sampler
-        return {
-            "num_samples": batches.num_samples,
-            "batch_size": batches.batch_size,
-            "shuffle": batches.shuffle,
-            "seed": batches.seed,
-        }
 
     def _start(self) -> Iterator[Any]:
         if not self._goes_on:
@@ -272,31 +218,6 @@ class _Batches(Iterator[Batch]):
         batch = next(self._batches)
         self._loader.batch_sampler.position += 1
         return batch
-
-
-@contextmanager
-def seeded(*numbers: int) -> Iterator[None]:
-    """Inside, the global generators of torch (CPU), Python and numpy are functions of ``numbers`` alone; then restored.
-
-    The generators of GPUs are left as they are: transforms run on the CPU, and dropout must not start anew.
-    """
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
-    seed = _mix(*numbers)
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        random.setstate(states[1])
-        np.random.set_state(states[2])
-
-
-def _mix(*numbers: int) -> int:
-    """Return 63 bits that depend on all the numbers and look unrelated for neighbours."""
-    text = ",".join(str(number) for number in numbers)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
 def _ignore_signals(worker: int) -> None:

@@ -11,12 +11,10 @@ import torch
 from onetrunk.backbones.errors import UserError
 from onetrunk.datasets import (
     DataError,
-    EpochBatches,
     ResumableLoader,
     SampleDataset,
     eval_transform,
     open_dataset,
-    seeded,
     train_transform,
 )
 from PIL import Image
@@ -85,14 +83,6 @@ def test_the_processes_generators_are_not_touched(make_loader, workers):
     assert torch.equal(states[0], torch.get_rng_state())
     assert states[1] == random.getstate()
     assert (states[2] == np.random.get_state()[1]).all()
-
-
-def test_generators_are_restored_after_an_error():
-    before = torch.get_rng_state()
-    with pytest.raises(KeyError), seeded(1):
-        torch.rand(3)
-        raise KeyError
-    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_epochs_hold_every_sample_once_in_their_own_order(make_loader):
@@ -177,11 +167,84 @@ def test_an_older_iterator_is_refused(make_loader):
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"batch_size": 4}, "batch size 5, now it is 4"), ({"seed": 9}, "seed 3, now"), ({"shuffle": False}, "shuffle")],
+    [
+        ({"batch_size": 4}, "batch size 5, now it is 4"),
+        ({"seed": 9}, "seed 3, now"),
+        ({"shuffle": False}, "shuffle"),
+        ({"process": (0, 2)}, r"processes 1, now it is 2\. Go on with the .* number of processes it was started with"),
+        ({"sample_weights": [1.0] * 22 + [2.0]}, "sample weights none, now it is [0-9a-f]{12}"),
+    ],
 )
 def test_a_state_of_another_plan_is_refused(make_loader, options, words):
     with pytest.raises(UserError, match=words):
         make_loader(**options).load_state_dict(make_loader().state_dict())
+
+
+def test_a_state_of_other_sample_weights_is_refused(make_loader):
+    saved = make_loader(sample_weights=[1.0] * 22 + [2.0]).state_dict()
+    with pytest.raises(UserError, match=r"sample weights [0-9a-f]{12}, now it is [0-9a-f]{12}"):
+        make_loader(sample_weights=[1.0] * 23).load_state_dict(saved)
+
+
+def test_samples_are_those_of_earlier_releases(make_loader):
+    samples = make_loader(NoisyTransform(), dataset_seed=9).dataset
+    first = [[111, 108, 115, 112], [79, 84, 83, 86], [230, 236, 231, 238]]
+    later = [[58, 53, 55, 51], [36, 32, 36, 28], [129, 133, 131, 129]]
+    assert samples[0, 0].image[:, 0].tolist() == first
+    assert samples[4, 6].image[:, 0].tolist() == later
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_processes_share_an_epoch_and_the_state_of_one_serves_all(make_loader, workers):
+    alone = dict(zip(*_flat(_epochs(make_loader(), epochs=(4,))), strict=True))
+    ranks = [_epochs(make_loader(process=(rank, 3), workers=workers), epochs=(4, 5)) for rank in range(3)]
+    shared = [_flat(own[:2]) for own in ranks]
+    indices = [index for own, _ in shared for index in own]
+    assert sorted(indices) == list(range(23)), "every sample once, none padded"
+    for index, image in zip(indices, [image for _, images in shared for image in images], strict=True):
+        assert torch.equal(image, alone[index]), "whoever loads it, a sample is the same"
+
+    interrupted = make_loader(process=(0, 3), workers=workers)
+    interrupted.set_epoch(4)
+    next(iter(interrupted))
+    for rank, complete in enumerate(ranks):
+        resumed = make_loader(process=(rank, 3), workers=workers)
+        assert len(resumed) == 2
+        resumed.load_state_dict(interrupted.state_dict())
+        _assert_same(complete[1:], _epochs(resumed, epochs=(4, 5)))
+
+
+def _flat(seen: list[tuple[list[int], torch.Tensor]]) -> tuple[list[int], list[torch.Tensor]]:
+    return [index for indices, _ in seen for index in indices], [image for _, images in seen for image in images]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluating_processes_have_the_batches_of_a_single_one(make_loader, workers):
+    alone = _epochs(make_loader(shuffle=False), epochs=(0,))
+    for rank in range(2):
+        loader = make_loader(shuffle=False, process=(rank, 2), workers=workers)
+        assert len(loader) == 3 - rank
+        _assert_same(alone[rank::2], _epochs(loader, epochs=(0,)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_balanced_epoch_augments_repeated_samples_differently_and_resumes(make_loader, workers):
+    options = {"sample_weights": [20.0, 20.0, *[1.0] * 21], "workers": workers}
+    complete = _epochs(make_loader(**options), epochs=(2, 3))
+    indices, images = _flat(complete[:5])
+    of_first = [image for index, image in zip(indices, images, strict=True) if index == 0]
+    assert len(of_first) > 2
+    assert not any(torch.equal(a, b) for i, a in enumerate(of_first) for b in of_first[:i])
+    assert torch.equal(of_first[0], make_loader().dataset[2, 0].image), "the first draw is that of a plain epoch"
+
+    interrupted = make_loader(**options)
+    interrupted.set_epoch(2)
+    iterator = iter(interrupted)
+    next(iterator), next(iterator)
+    resumed = make_loader(**options)
+    resumed.load_state_dict(interrupted.state_dict())
+    _assert_same(complete[2:], _epochs(resumed, epochs=(2, 3)))
+    _assert_same(complete, _epochs(make_loader(**{**options, "workers": 1}), epochs=(2, 3)))
 
 
 def test_batches_carry_targets_names_and_sizes(pets):
@@ -216,21 +279,6 @@ def test_bad_images_are_set_aside_and_named(tmp_path, draw, records_of, make_loa
 def test_a_class_that_is_not_known_is_refused_before_anything_is_read(pets):
     with pytest.raises(DataError, match=r"dog/00\.jpg: the class 'dog'"):
         SampleDataset(open_dataset(pets, "val").records, eval_transform((32, 32)), classes=("cat", "eel"))
-
-
-def test_a_batch_size_of_zero_is_refused():
-    with pytest.raises(UserError, match="1 or more, not 0"):
-        EpochBatches(10, 0)
-
-
-@pytest.mark.parametrize(("samples", "batch_size", "sizes"), [(3, 1, [1, 1, 1]), (3, 2, [1, 2]), (1, 8, [1])])
-def test_the_cases_in_which_a_shuffled_batch_has_one_sample(samples, batch_size, sizes):
-    assert [len(batch) for batch in EpochBatches(samples, batch_size, shuffle=True)] == sizes
-
-
-def test_from_batches_of_three_on_no_shuffled_batch_has_one_sample():
-    plans = [EpochBatches(samples, size, shuffle=True) for samples in range(2, 60) for size in range(3, 20)]
-    assert min(len(batch) for plan in plans for batch in plan) == 2
 
 
 INTERRUPTED = """
