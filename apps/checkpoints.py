@@ -12,7 +12,9 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from ..backbones.errors import UserError
 from ..datasets import BadSample, Batch, DataError
+from .ema import Ema
 from .interruption import StopRequest
+from .processes import gather, highest, is_first, own
 from .run_folder import RunFolder, replacing
 from .task import Task
 
@@ -51,49 +53,58 @@ class Checkpoints(pl.Callback):
 
     Args:
         run: The run's folder.
-        request: Whether the process was asked to stop.
         save_every: Seconds between checkpoints inside an epoch.
         data_fingerprint: Of both splits; a run doesn't go on with other data.
         trunk_fingerprints: Of the trunk as it was when the run began: all of it, and its frozen part.
+        ema: The average of the weights, where the run keeps one.
     """
 
     def __init__(
         self,
         run: RunFolder,
-        request: StopRequest,
         *,
         save_every: float,
         data_fingerprint: str,
         trunk_fingerprints: tuple[str, str],
+        ema: Ema | None = None,
     ) -> None:
         """See the class."""
         self.run = run
-        self.request = request
+        self.request = StopRequest()
+        self.ema = ema
         self.save_every = save_every
         self.data_fingerprint = data_fingerprint
         self.trunk_fingerprints = trunk_fingerprints
         self.saved_step: int | None = None
         self.best_value = float("-inf")
         self.best_epoch = -1
+        self._is_stopped = False
         self._random_state: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best so far and the states of the random generators."""
+        """Return the best so far and the states of every process's random generators."""
         return {
             "best_value": self.best_value,
             "best_epoch": self.best_epoch,
             "data_fingerprint": self.data_fingerprint,
             "trunk_fingerprints": self.trunk_fingerprints,
-            "random_state": random_state(),
+            "is_stopped": self._is_stopped,
+            "random_states": gather(random_state()),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of a checkpoint.
 
         Raises:
-            UserError: If the run began with other training data.
+            UserError: If the run began with other training data, or with another number of processes.
         """
+        processes = len(state_dict["random_states"])
+        if processes != len(gather(None)):
+            raise UserError(
+                f"The run in '{self.run.path}' was started with {processes} processes and can't go on exactly with "
+                f"{len(gather(None))}: each step would see other images. Give it the same --devices and --num-nodes."
+            )
         if state_dict["data_fingerprint"] != self.data_fingerprint:
             raise UserError(
                 f"The data changed since the run in '{self.run.path}' began, so it can't go on exactly. "
@@ -102,7 +113,8 @@ class Checkpoints(pl.Callback):
         self.best_value, self.best_epoch = state_dict["best_value"], state_dict["best_epoch"]
         # not those of the trunk as it is built now: its weights file may have been replaced meanwhile
         self.trunk_fingerprints = state_dict["trunk_fingerprints"]
-        self._random_state = state_dict["random_state"]
+        self._is_stopped = state_dict["is_stopped"]
+        self._random_state = own(state_dict["random_states"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the random generators where the checkpoint left them, as late as can be."""
@@ -110,8 +122,7 @@ class Checkpoints(pl.Callback):
             restore_random_state(self._random_state)
             self._random_state = None
             self.saved_step = trainer.global_step
-        # after Lightning put its own handler of SIGTERM in the way, which ends the process as if all were done
-        self.request.install()
+        trainer.should_stop = self._is_stopped  # early stopping ended the training before the run was interrupted
         self.request.is_deferred = True
         self._saved_at = time.monotonic()
 
@@ -127,19 +138,22 @@ class Checkpoints(pl.Callback):
         done, batches = batch_idx + 1, int(trainer.num_training_batches)
         accumulate = trainer.accumulate_grad_batches
         next_step = -(-done // accumulate) * accumulate
-        if next_step >= batches:  # only the epoch's last step is left, on which nothing is saved
-            self.request.raise_if_requested()
-        elif done == next_step:
-            age = time.monotonic() - self._saved_at
-            is_last_chance = next_step + accumulate >= batches and age >= _SECONDS_BEFORE_VALIDATION
-            if self.request.is_requested or age >= self.save_every or is_last_chance:
-                self._save(trainer)
-            self.request.raise_if_requested()
+        is_last_step_left = next_step >= batches  # on which nothing is saved
+        if done != next_step and not is_last_step_left:
+            return
+        age = time.monotonic() - self._saved_at
+        is_last_chance = next_step + accumulate >= batches and age >= _SECONDS_BEFORE_VALIDATION
+        is_due = is_first() and (age >= self.save_every or is_last_chance)
+        # Clocks and signals differ between processes, and all of them have to do the same. One number says both, and is
+        # read once: a signal that comes while it is decided waits for the next step.
+        agreed = highest(2 * (self.request.signal_number or 0) + is_due, pl_module.device)
+        if agreed and not is_last_step_left:
+            self._save(trainer)
+        self._stop_if(agreed // 2)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let a signal stop the run at once: validation changes no state."""
-        self.request.is_deferred = False
-        self.request.raise_if_requested()
+        self._act_at_once()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Defer signals to the next safe moment again."""
@@ -151,14 +165,27 @@ class Checkpoints(pl.Callback):
         value = float(trainer.callback_metrics[f"val_{pl_module.evaluator.primary}"])
         if value > self.best_value:
             self.best_value, self.best_epoch = value, trainer.current_epoch
-            trainer.save_checkpoint(self.run.best, weights_only=True)
+            state = self.ema.averaged_state() if self.ema else pl_module.state_dict()
+            trainer.strategy.save_checkpoint({"state_dict": state}, self.run.best)
+        self._is_stopped = trainer.should_stop
         self._save(trainer)
-        self.request.raise_if_requested()
+        self._stop_if(highest(self.request.signal_number or 0, pl_module.device))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let a signal stop the run at once from here on."""
-        self.request.is_deferred = False
-        self.request.raise_if_requested()
+        self._act_at_once()
+
+    def _act_at_once(self) -> None:
+        """Raise on a signal, also an earlier one; only in the first process, on which the others depend."""
+        if is_first():
+            self.request.is_deferred = False
+            self.request.raise_if_requested()
+
+    def _stop_if(self, signal_number: int) -> None:
+        """Raise if any process got a signal."""
+        if signal_number:
+            self.request.note(signal_number)
+            self.request.raise_if_requested()
 
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.run.last)
@@ -175,12 +202,16 @@ class BadData(pl.Callback):
         self.skipped: dict[str, str] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the training images that were skipped so far."""
-        return {"skipped": self.skipped}
+        """Return the training images that were skipped so far, by any process."""
+        return {"skipped": self.all_skipped()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of a checkpoint."""
         self.skipped = state_dict["skipped"]
+
+    def all_skipped(self) -> dict[str, str]:
+        """Return name and reason of each training image that was skipped by any process; all have to call it."""
+        return {name: reason for part in gather(self.skipped) for name, reason in part.items()}
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int

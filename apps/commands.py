@@ -10,7 +10,8 @@ from ..datasets import ResumableLoader
 from .card import Card, make_card, print_card
 from .config import EvaluationOptions, PredictionOptions, RuntimeOptions
 from .hardware import choose_device, choose_precision
-from .outputs import PREDICTIONS, RESULTS, write_predictions
+from .outputs import PREDICTIONS, RESULTS, write_evaluation, write_predictions
+from .processes import is_first
 from .task import Task
 from .trainer import evaluate, measure_cost, predict
 
@@ -40,10 +41,11 @@ def evaluate_command(
         backbone=backbone,
         data=data,
     )
-    if where is not None:
-        write_predictions(where, evaluation.predictions)
-        card.write(where / RESULTS)
-    print_card(card, where=where / RESULTS if where else None)
+    if is_first():
+        if where is not None:
+            write_evaluation(where, task, evaluation)
+            card.write(where / RESULTS)
+        print_card(card, where=where / RESULTS if where else None)
     return card
 
 
@@ -52,6 +54,8 @@ def predict_command(
 ) -> list[dict[str, Any]]:
     """Run a task over images, write the predictions into ``where`` or print them, and return them."""
     rows = predict(task, loader, prepare(task, options))
+    if not is_first():
+        return rows
     if where is None:
         for row in rows:
             print(json.dumps(row, ensure_ascii=False))

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..backbones.errors import UserError, unknown
+from .option_checks import check_freezing, check_image_size, check_range, check_repeats
+
+Schedule = Literal["cosine", "constant", "one_cycle"]
 
 
 class CheckedOptions:
@@ -36,16 +39,24 @@ class OptimOptions(CheckedOptions):
     """Decoupled for AdamW, L2 for SGD; biases and normalisation parameters are never decayed."""
     trunk_factor: float = 0.1
     """The trunk's learning rate is this times the head's (--learning-rate). Use 1 when training from random weights."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """The learning rate over the run: half a cosine down to zero, or constant; both after the warm-up."""
+    layer_decay: float = 1.0
+    """Each stage of the trunk learns this times as fast as what stands on it; 1: all stages alike."""
+    thaw_factor: float = 0.5
+    """With --freeze until:N: what all learning rates are multiplied with once the trunk is thawed."""
+    schedule: Schedule = "cosine"
+    """The learning rate over the run: half a cosine down to zero, or constant, both after the warm-up; or one_cycle: up
+    and down again, the momentum down and up (Smith & Topin 2018)."""
     warmup_fraction: float = 0.05
-    """The share of all steps over which the learning rate rises linearly from zero."""
+    """For cosine and constant: the share of all steps over which the learning rate rises linearly from zero."""
+    ema: float | None = None
+    """The decay of an exponential moving average of the weights, such as 0.999; what is evaluated and kept is then the
+    average. It starts with a shorter memory that grows with the steps. Unset: no average."""
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "weight_decay", "trunk_factor")
-        check_range(self, "warmup_fraction", most=1)
+        check_range(self, "weight_decay", "trunk_factor", "thaw_factor")
+        check_range(self, "warmup_fraction", "layer_decay", "ema", most=1)
 
 
 @dataclass(kw_only=True)
@@ -58,6 +69,11 @@ class FitOptions(CheckedOptions):
     """Batches whose gradients are averaged for one optimizer step."""
     clip_norm: float | None = None
     """The largest norm of the gradients; unset: no clipping."""
+    patience: int | None = None
+    """Stop once this many epochs in a row brought no better value of the metric that chooses the checkpoint."""
+    checkpoint_activations: bool = False
+    """Compute the trunk's activations a second time in the backward pass instead of keeping them: less memory, about a
+    third more time, the same result."""
     channels_last: bool = True
     """Keep convolutions in the channels-last memory format, which is faster on CPUs and on tensor cores."""
 
@@ -67,7 +83,31 @@ class FitOptions(CheckedOptions):
         check_range(self, "save_every")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise UserError(f"--fit.clip-norm takes a number above 0, not {self.clip_norm}; unset: no clipping.")
-        check_range(self, "accumulate", least=1)
+        check_range(self, "accumulate", "patience", least=1)
+
+
+@dataclass(kw_only=True)
+class LoraOptions(CheckedOptions):
+    """The low-rank updates of --tune lora."""
+
+    rank: int = 8
+    """The rank of each update."""
+    alpha: float = 16.0
+    """The updates are scaled by this over the rank."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        super().__post_init__()
+        check_range(self, "rank", least=1)
+        check_range(self, "alpha")
+
+
+@dataclass(kw_only=True)
+class LossOptions(CheckedOptions):
+    """The training loss."""
+
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: each class counts in inverse proportion to its images."""
 
 
 @dataclass(kw_only=True)
@@ -82,13 +122,20 @@ class RuntimeOptions(CheckedOptions):
     """auto: bf16 where the hardware has it, but fp32 for depthwise networks on a CPU, where bf16 is slower."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto: a GPU where there is one."""
+    devices: int | str = 1
+    """How many GPUs, or processes on a CPU, work together: a number, a list such as 0,1, or auto for all GPUs. In
+    training each takes --batch-size images a step."""
+    num_nodes: int = 1
+    """On how many machines the same command was started."""
+    strategy: str = "auto"
+    """How several devices work together, a name of Lightning's strategies: auto, ddp, fsdp and others."""
     bad_data: Literal["error", "skip"] = "error"
     """What to do with images that can't be read: stop and name them, or leave them out, count and list them."""
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "batch_size", least=1)
+        check_range(self, "batch_size", "num_nodes", least=1)
         check_range(self, "workers")
 
 
@@ -103,7 +150,11 @@ class TrainingOptions(RuntimeOptions):
     weights: str = "imagenet"
     """Where the trunk's weights come from: imagenet, a named set, a file, a URL, a run's folder, or none."""
     freeze: str = "none"
-    """What of the trunk stays as it is: none, all, or a level such as c3 for everything up to that level."""
+    """What of the trunk stays as it is: none, all, a level such as c3 for everything up to that level, or until:3 for
+    all of it in the first three epochs and nothing from then on."""
+    tune: Literal["full", "norm", "lora"] = "full"
+    """What of the rest is trained: all of it, only the scales and shifts of its normalisation layers, or low-rank
+    updates of its convolutions and linear layers (LoRA, Hu 2022)."""
     epochs: int = 10
     """Passes over the training split."""
     learning_rate: float = 1e-3
@@ -120,12 +171,22 @@ class TrainingOptions(RuntimeOptions):
     """Delete the run that the folder holds and start anew."""
     seed: int = 0
     """Seeds the head's first weights, the order and the augmentation."""
+    seeds: list[int] | None = None
+    """Train once with each of these seeds, in OUTPUT/seed-0 and so on; one card gives means and spread."""
+    folds: int | None = None
+    """Cross-validate: train this many times, each image once in the validation part, in OUTPUT/fold-1 and so on; one
+    card is over all images."""
+    fold: int | None = None
+    """Train the one of --folds with this number, from 1."""
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
+    """shuffle: each image once an epoch; balanced: as many draws, each class as often as any other."""
     val_fraction: float = 0.2
     """The share of each class that validates, where the data set has no validation split of its own."""
     split_seed: int = 0
     """Seeds that split; apart from --seed, so that runs with several seeds share it."""
     deterministic: bool = False
     """On a GPU, use only kernels that give the same bits each time; on a CPU they always do."""
+    lora: LoraOptions = field(default_factory=LoraOptions)
     optim: OptimOptions = field(default_factory=OptimOptions)
     fit: FitOptions = field(default_factory=FitOptions)
 
@@ -139,6 +200,8 @@ class TrainingOptions(RuntimeOptions):
             raise UserError(f"--channels takes 3 for colour or 1 for grey, not {self.channels}.")
         check_range(self, "val_fraction", most=1)
         check_image_size(self.image_size)
+        check_freezing(self)
+        check_repeats(self)
 
 
 @dataclass(kw_only=True)
@@ -169,32 +232,6 @@ class PredictionOptions(RuntimeOptions):
     """The folder for the predictions; unset: they are only printed."""
     overwrite: bool = False
     """Write over predictions that the folder already holds."""
-
-
-def check_range(options: object, *names: str, least: float = 0, most: float | None = None) -> None:
-    """Refuse numbers outside a range, in the words of the command line; an unset one is fine.
-
-    Raises:
-        UserError: For the first field among ``names`` that is below ``least`` or above ``most``.
-    """
-    for name in names:
-        value = getattr(options, name)
-        if value is None or (value >= least and (most is None or value <= most)):
-            continue
-        allowed = f"{least} or more" if most is None else f"{least} to {most}"
-        raise UserError(f"--{name.replace('_', '-')} takes {allowed}, not {value}.")
-
-
-def check_image_size(image_size: list[int] | None) -> None:
-    """Refuse an image size that isn't one or two positive numbers.
-
-    Raises:
-        UserError: Saying so.
-    """
-    if image_size is None:
-        return
-    if not isinstance(image_size, list) or len(image_size) not in (1, 2) or min(image_size) < 1:
-        raise UserError(f"--image-size takes one number, or a height and a width, not {image_size}.")
 
 
 def canvas_of(image_size: list[int] | None) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import rich
 
 from ..datasets import Batch
+from .processes import gather, is_first, own
 from .run_folder import RunFolder, replacing
 
 
@@ -23,11 +24,11 @@ class EpochLog(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows so far and the means in progress."""
-        return {"rows": self.rows, "sums": {**self._sums, "seconds": self._seconds()}}
+        return {"rows": self.rows, "sums": gather({**self._sums, "seconds": self._seconds()})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of a checkpoint; rows written after it are replaced."""
-        self.rows, self._sums = state_dict["rows"], state_dict["sums"]
+        self.rows, self._sums = state_dict["rows"], own(state_dict["sums"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -48,10 +49,11 @@ class EpochLog(pl.Callback):
             self._sums["images"] += batch.size
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write and print the epoch's row."""
-        images = max(1.0, self._sums["images"])
+        """Write and print the epoch's row, of all processes together."""
+        parts = gather(self._sums)
+        images = max(1.0, sum(part["images"] for part in parts))
         row: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-        row["train_loss"] = self._sums["loss"] / images
+        row["train_loss"] = sum(part["loss"] for part in parts) / images
         validated = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val_")}
         row |= dict(sorted(validated.items()))
         row["learning_rate"] = trainer.optimizers[0].param_groups[-1]["lr"]
@@ -59,6 +61,8 @@ class EpochLog(pl.Callback):
         self.rows.append(row)
         self._sums = {"loss": 0.0, "images": 0.0, "seconds": 0.0}
         self._resumed_at = time.monotonic()
+        if not is_first():
+            return
         self._write()
         shown = "  ".join(f"{name} {row[name]:.4g}" for name in ("train_loss", *sorted(validated)))
         line = f"epoch {row['epoch']}/{trainer.max_epochs}  {shown}  {row['seconds']:.1f} s"

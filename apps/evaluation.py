@@ -1,11 +1,30 @@
-"""What an app's evaluator promises, and what an evaluation holds."""
+"""What an app's evaluator promises, and what an evaluation holds.
 
-from collections.abc import Mapping
+An evaluator keeps a few numbers of each image, its rows, and every figure is a function of rows. That one rule makes
+figures independent of batch size, order, workers and processes, gives every metric an interval over images, and lets
+runs be compared on the same images long after they ended.
+"""
+
+import json
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
-from ..datasets import BadSample, Batch
-from .intervals import Estimate
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backbones.errors import UserError
+from ..datasets import BadSample, Batch, DataError
+from .intervals import Estimate, Weights, bootstrap, values_of
+from .run_folder import replacing
+
+Rows = Mapping[str, NDArray[Any]]
+"""What is kept of images, by key; the first axis of each array is the image."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +38,7 @@ class Evaluation:
         predictions: One row an image, in the order of the split; skipped images keep a row with the reason.
         used: How many images were evaluated.
         skipped: The images that couldn't be read.
+        images: What the figures were computed from; the run keeps it for comparisons.
     """
 
     metrics: dict[str, Estimate]
@@ -27,24 +47,170 @@ class Evaluation:
     predictions: list[dict[str, Any]] = field(default_factory=list)
     used: int = 0
     skipped: tuple[BadSample, ...] = ()
+    images: "EvaluatedImages | None" = None
 
 
-class Evaluator(Protocol):
-    """Collects outputs batch by batch; the result depends neither on batch size nor on the order of batches."""
+@dataclass(frozen=True)
+class Piece:
+    """What is kept of one batch.
 
+    Attributes:
+        indices: int64 ``[B]``: the place of each image in the split.
+        names: Of the images.
+        rows: The evaluator's.
+        skipped: The images that couldn't be read.
+        loss: The batch's mean loss; 0 where nothing of it could be used.
+    """
+
+    indices: NDArray[np.int64]
+    names: list[str]
+    rows: Rows
+    skipped: list[BadSample]
+    loss: float
+
+
+@dataclass(frozen=True)
+class EvaluatedImages:
+    """What is kept of every image of a split, in the split's order.
+
+    Attributes:
+        indices: int64 ``[N]``: the place of each image in the split; skipped ones are missing.
+        names: Of the images.
+        rows: The evaluator's.
+    """
+
+    indices: NDArray[np.int64]
+    names: tuple[str, ...]
+    rows: Rows
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.names)
+
+    def select(self, places: Sequence[int] | NDArray[np.integer[Any]]) -> "EvaluatedImages":
+        """Return some of the images, by their places among these."""
+        chosen = np.asarray(places, dtype=np.intp)
+        rows = {key: array[chosen] for key, array in self.rows.items()}
+        return EvaluatedImages(self.indices[chosen], tuple(self.names[place] for place in chosen), rows)
+
+    def save(self, path: Path, evaluator: "Evaluator") -> None:
+        """Write them as a NumPy archive, whole or not at all, with what rebuilds the evaluator."""
+        about = json.dumps({"task": evaluator.task, **evaluator.description()})
+        with replacing(path, "wb") as stream:
+            np.savez_compressed(
+                stream, indices=self.indices, names=np.array(self.names), about=np.array(about), **self.rows
+            )
+
+
+def read_images(path: Path) -> "tuple[EvaluatedImages, Evaluator]":
+    """Return what :meth:`EvaluatedImages.save` wrote, and the evaluator that knows what to make of it.
+
+    Raises:
+        UserError: If the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        about = json.loads(str(arrays.pop("about")))
+        images = EvaluatedImages(arrays.pop("indices"), tuple(arrays.pop("names").tolist()), arrays)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"'{path}' is damaged: {error}. Evaluate the model again.") from error
+    rebuild = import_module(f".{about['task']}.metrics", __package__).rebuild_evaluator
+    evaluator: Evaluator = rebuild(about)
+    return images, evaluator
+
+
+class Evaluator(ABC):
+    """Turns outputs into rows, and rows into figures."""
+
+    task: str
+    """The app, whose ``metrics.py`` has the function ``rebuild_evaluator``."""
     primary: str
     """The metric that chooses the best checkpoint; higher is better."""
 
-    def reset(self) -> None:
-        """Forget everything seen."""
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """Return plain values from which ``rebuild_evaluator`` makes the same evaluator."""
 
-    def update(self, output: Any, batch: Batch) -> None:
-        """Take a head's output for one batch, on any device."""
+    @abstractmethod
+    def collect(self, output: Any, batch: Batch) -> Rows:
+        """Return what is kept of each image of a batch, on the CPU: arrays ``[B, ...]``."""
 
-    def compute(self) -> Evaluation:
-        """Return the figures of everything seen since the last reset."""
+    @abstractmethod
+    def measure(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
+        """Return every metric for weighted images.
+
+        Args:
+            rows: Of N images.
+            weights: ``[R, N]``.
+
+        Returns:
+            Name -> ``[R]`` values; NaN where the weights leave the metric undefined.
+        """
+
+    @abstractmethod
+    def describe(self, rows: Rows, index: int) -> dict[str, Any]:
+        """Return an image's row of the predictions: plain values, without the image's name."""
+
+    def intervals(self, rows: Rows) -> dict[str, Estimate]:
+        """Return the metrics whose interval isn't the bootstrap's, such as proportions."""
+        return {}
+
+    def per_class(self, rows: Rows) -> list[dict[str, Any]]:
+        """Return a row a class, for the card."""
+        return []
+
+    def details(self, rows: Rows) -> dict[str, Any]:
+        """Return more that belongs on the card."""
+        return {}
+
+    def values(self, images: EvaluatedImages) -> dict[str, float]:
+        """Return the metrics without intervals, which cost more than they do."""
+        return values_of(partial(self.measure, images.rows), len(images))
+
+    def evaluate(self, images: EvaluatedImages, skipped: Sequence[BadSample] = ()) -> Evaluation:
+        """Return all figures of a split's images."""
+        own = self.intervals(images.rows)
+        metrics = {
+            name: own.get(name, estimate)
+            for name, estimate in bootstrap(partial(self.measure, images.rows), len(images)).items()
+        }
+        return Evaluation(
+            metrics=metrics,
+            per_class=self.per_class(images.rows),
+            details=self.details(images.rows),
+            predictions=self._predictions(images, skipped),
+            used=len(images),
+            skipped=tuple(skipped),
+            images=images,
+        )
+
+    def _predictions(self, images: EvaluatedImages, skipped: Sequence[BadSample]) -> list[dict[str, Any]]:
+        """Return a row an image in the split's order; skipped ones in their place, with the reason."""
+        rows: dict[int, dict[str, Any]] = {bad.index: {"image": bad.name, "error": bad.reason} for bad in skipped}
+        for place, (index, name) in enumerate(zip(images.indices.tolist(), images.names, strict=True)):
+            rows[index] = {"image": name, **self.describe(images.rows, place)}
+        return [rows[index] for index in sorted(rows)]
 
 
-def values(metrics: Mapping[str, Estimate]) -> dict[str, float]:
-    """Return the metrics without their intervals."""
-    return {name: estimate.value for name, estimate in metrics.items()}
+def join_pieces(pieces: Sequence[Piece]) -> tuple[EvaluatedImages, list[BadSample]]:
+    """Return the images of all batches in the split's order, and those that couldn't be read.
+
+    Raises:
+        DataError: If no image could be used.
+    """
+    skipped = sorted((bad for piece in pieces for bad in piece.skipped), key=lambda bad: bad.index)
+    used = [piece for piece in pieces if piece.names]
+    if not used:
+        raise DataError("No image of the split could be used; there is nothing to evaluate.")
+    indices = np.concatenate([piece.indices for piece in used])
+    names = [name for piece in used for name in piece.names]
+    rows = {key: np.concatenate([piece.rows[key] for piece in used]) for key in used[0].rows}
+    images = EvaluatedImages(indices, tuple(names), rows)
+    return images.select(np.argsort(indices, kind="stable")), skipped
+
+
+def mean_loss(pieces: Sequence[Piece]) -> float:
+    """Return the mean loss over images, added up in the split's order whoever evaluated which batch."""
+    ordered = sorted((piece for piece in pieces if piece.names), key=lambda piece: int(piece.indices[0]))
+    return sum(piece.loss * len(piece.names) for piece in ordered) / max(1, sum(len(piece.names) for piece in ordered))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from ..backbones.errors import UserError
@@ -16,14 +17,20 @@ from ..datasets import Record, ResumableLoader, write_split
 from .card import Card, make_card, print_card
 from .checkpoints import BadData, Checkpoints
 from .config import TrainingOptions
+from .ema import Ema
 from .epoch_log import EpochLog
+from .evaluation import Evaluation
 from .hardware import choose_device, choose_precision
-from .interruption import Interrupted, stop_on_signals
+from .interruption import Interrupted
 from .model_file import save_model
-from .outputs import write_predictions
+from .option_checks import frozen_epochs
+from .outputs import write_evaluation
+from .processes import is_first
 from .run_folder import RunFolder, read_config, start_run
+from .schedule import RatePlan
 from .task import Task
-from .trainer import evaluate, make_trainer, measure_cost
+from .thaw import Thaw
+from .trainer import evaluate, make_trainer, measure_cost, running_together
 
 
 @dataclass(frozen=True)
@@ -63,18 +70,20 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder) -> 
     started = time.monotonic()
     options = _settle(options, task, run)
     task.learning_rate, task.optim = options.learning_rate, options.optim
-    task.total_steps = options.epochs * math.ceil(len(data.train) / options.fit.accumulate)
     if options.fit.channels_last:
         task.use_channels_last()
-    start_run(run, options)
-    if data.cut_split:
-        write_split(run.split, data.cut_split)
+    if is_first():
+        start_run(run, options)
+        if data.cut_split:
+            write_split(run.split, data.cut_split)
     bad_data = BadData(options.bad_data)
     try:
         before, frozen_before = _train(task, data, options, run, bad_data)
         if run.best.is_file():
             best = torch.load(run.best, map_location="cpu", weights_only=True)
             task.load_state_dict(best["state_dict"])
+        frozen_after = task.backbone.frozen_fingerprint()
+        task.backbone.merge()
         evaluation, seconds = evaluate(task, data.val, options)
     except Interrupted as stop:
         if run.holds_run:
@@ -83,7 +92,6 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder) -> 
     finally:
         data.train.close()
         data.val.close()
-    after, frozen_after = task.backbone.fingerprint(), task.backbone.frozen_fingerprint()
     if frozen_before != frozen_after:
         raise RuntimeError(f"what is frozen of the trunk changed: SHA-256 {frozen_before} before, {frozen_after} after")
     card = make_card(
@@ -96,17 +104,24 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder) -> 
             "name": task.backbone.name,
             "weights": options.weights,
             "frozen": options.freeze,
+            "tuned": options.tune,
             "frozen_fingerprint": frozen_after,
             "fingerprint_before": before,
-            "fingerprint_after": after,
+            "fingerprint_after": task.backbone.fingerprint(),
         },
         data={**data.facts, "fingerprint": data.val_fingerprint, "train": _train_samples(data, bad_data)},
     )
+    if is_first():
+        _write(run, task, card, evaluation)
+    return card
+
+
+def _write(run: RunFolder, task: Task, card: Card, evaluation: Evaluation) -> None:
+    """Write what the run was for; the card last, because it says that the run is finished."""
     save_model(run.model, task, card, split=run.split)
-    write_predictions(run.path, evaluation.predictions)
+    write_evaluation(run.path, task, evaluation)
     card.write(run.card)
     print_card(card, where=run.card)
-    return card
 
 
 def _settle(options: TrainingOptions, task: Task, run: RunFolder) -> TrainingOptions:
@@ -122,27 +137,32 @@ def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, 
     if resumes and not zipfile.is_zipfile(run.last):
         raise UserError(f"The checkpoint '{run.last}' is damaged. Start the run anew: --overwrite.")
     task.train()  # a part that came from a library's from_pretrained arrives in eval mode and would stay in it
-    pl.seed_everything(options.seed, verbose=False)
-    with stop_on_signals() as request:
-        checkpoints = Checkpoints(
-            run,
-            request,
-            save_every=options.fit.save_every,
-            data_fingerprint=f"{data.train_fingerprint} {data.val_fingerprint}",
-            trunk_fingerprints=(task.backbone.fingerprint(), task.backbone.frozen_fingerprint()),
-        )
-        trainer = make_trainer(
-            options,
-            default_root_dir=run.path,
-            max_epochs=options.epochs,
-            accumulate_grad_batches=options.fit.accumulate,
-            gradient_clip_val=options.fit.clip_norm,
-            deterministic=options.deterministic,
-            # every checkpoint holds the epoch's row, so the log comes before it
-            callbacks=[bad_data, EpochLog(run), checkpoints],
-            logger=TensorBoardLogger(run.path, name=run.tensorboard.name, version=""),
-            log_every_n_steps=10,
-        )
+    whole, frozen = task.backbone.fingerprint(), task.backbone.frozen_fingerprint()
+    thaw = Thaw(epochs, whole) if (epochs := frozen_epochs(options.freeze)) else None
+    ema = Ema(options.optim.ema) if options.optim.ema is not None else None
+    checkpoints = Checkpoints(
+        run,
+        save_every=options.fit.save_every,
+        data_fingerprint=f"{data.train_fingerprint} {data.val_fingerprint}",
+        # what is thawed later has its own proof, and is not the same in the end
+        trunk_fingerprints=(whole, "" if thaw else frozen),
+        ema=ema,
+    )
+    trainer = make_trainer(
+        options,
+        default_root_dir=run.path,
+        max_epochs=options.epochs,
+        accumulate_grad_batches=options.fit.accumulate,
+        gradient_clip_val=options.fit.clip_norm,
+        deterministic=options.deterministic,
+        # every checkpoint holds what the others did with the step or epoch, so it comes last
+        callbacks=[bad_data, *_present(thaw, ema, _early_stopping(task, options)), EpochLog(run), checkpoints],
+        logger=TensorBoardLogger(run.path, name=run.tensorboard.name, version=""),
+        log_every_n_steps=10,
+    )
+    with running_together(trainer, data.train, data.val) as checkpoints.request:
+        pl.seed_everything(options.seed + trainer.global_rank, verbose=False)
+        task.rate_plan = _rate_plan(options, math.ceil(len(data.train) / options.fit.accumulate))
         try:
             trainer.fit(task, data.train, data.val, ckpt_path=run.last if resumes else None, weights_only=True)
         except Interrupted as stop:
@@ -154,7 +174,27 @@ def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, 
     return checkpoints.trunk_fingerprints
 
 
+def _present(*callbacks: pl.Callback | None) -> list[pl.Callback]:
+    return [callback for callback in callbacks if callback is not None]
+
+
+def _early_stopping(task: Task, options: TrainingOptions) -> pl.Callback | None:
+    if options.fit.patience is None:
+        return None
+    return EarlyStopping(f"val_{task.evaluator.primary}", patience=options.fit.patience, mode="max")
+
+
+def _rate_plan(options: TrainingOptions, steps_an_epoch: int) -> RatePlan:
+    return RatePlan(
+        steps=options.epochs * steps_an_epoch,
+        schedule=options.optim.schedule,
+        warmup_fraction=options.optim.warmup_fraction,
+        thaw_step=frozen_epochs(options.freeze) * steps_an_epoch,
+        thaw_factor=options.optim.thaw_factor,
+    )
+
+
 def _train_samples(data: FitData, bad_data: BadData) -> dict[str, Any]:
-    skipped = [{"file": name, "reason": reason} for name, reason in sorted(bad_data.skipped.items())]
+    skipped = [{"file": name, "reason": reason} for name, reason in sorted(bad_data.all_skipped().items())]
     used = len(data.train.dataset) - len(skipped)
     return {"used": used, "skipped": len(skipped), "skipped_files": skipped, "fingerprint": data.train_fingerprint}

@@ -49,10 +49,14 @@ class StopRequest:
     def handle(self, signal_number: int, frame: FrameType | None) -> None:
         """Note the signal, and raise if nothing can be lost by it."""
         is_impatient = self.signal_number is not None and signal_number == signal.SIGINT
-        if self.signal_number is None:
-            self.signal_number = signal_number
+        self.note(signal_number)
         if is_impatient or not self.is_deferred:
             self.raise_if_requested()
+
+    def note(self, signal_number: int) -> None:
+        """Take over a signal that another process got."""
+        if self.signal_number is None:
+            self.signal_number = signal_number
 
     @property
     def is_requested(self) -> bool:

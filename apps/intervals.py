@@ -1,15 +1,25 @@
-"""95% intervals: Wilson's for proportions, the bootstrap over images for the rest."""
+"""95% intervals: Wilson's for proportions, else the bootstrap over images; and the paired bootstrap of two models.
 
-from collections.abc import Callable
+A metric is a function of weights: how often each image was drawn. One pass over the data therefore serves the value
+(every weight 1), its interval, and the difference to another model on the same images.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 from scipy.stats import binomtest
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
+#: How many weights are held at once: 80 MB of them.
+_WEIGHTS_AT_ONCE = 10_000_000
+
+Weights = NDArray[np.int64]
+"""``[R, N]``: how often each of N images counts, in each of R samples."""
+Measure = Callable[[Weights], Mapping[str, NDArray[np.float64]]]
+"""Takes weights ``[R, N]`` and gives ``[R]`` values a metric; NaN where a sample leaves a metric undefined."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +32,14 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class ClassCounts:
-    """Counts a class, ``[..., C]``: right ones, labelled ones, predicted ones."""
+class Difference(Estimate):
+    """How much higher a metric is for the second of two models on the same images.
 
-    correct: NDArray[np.int64]
-    labelled: NDArray[np.int64]
-    predicted: NDArray[np.int64]
+    Attributes:
+        p_value: Two-sided: how often a sample of images would show a difference this far from none, were there none.
+    """
+
+    p_value: float
 
 
 def proportion(successes: int, total: int) -> Estimate:
@@ -42,43 +54,67 @@ def proportion(successes: int, total: int) -> Estimate:
     return Estimate(successes / total, float(interval.low), float(interval.high))
 
 
-def bootstrap_counts(
-    confusion: NDArray[np.int64], metric: Callable[[ClassCounts], NDArray[np.float64]], *, seed: int = 0
-) -> Estimate:
-    """Return a metric of class counts with its percentile bootstrap interval over images.
+def values_of(measure: Measure, images: int) -> dict[str, float]:
+    """Return the metrics of all images, each counted once; undefined ones are left out."""
+    found = measure(np.ones((1, images), dtype=np.int64))
+    return {name: float(value[0]) for name, value in found.items() if np.isfinite(value[0])}
 
-    Drawing n images with replacement is drawing the confusion matrix's cells from a multinomial with their shares,
-    so the images themselves aren't needed.
+
+def bootstrap(measure: Measure, images: int, *, seed: int = 0) -> dict[str, Estimate]:
+    """Return each metric with its percentile bootstrap interval over images (Efron & Tibshirani 1993, section 13.3).
 
     Args:
-        confusion: ``[C, C]`` counts, rows the labels, columns the predictions.
-        metric: Takes counts of shape ``[R, C]`` and gives ``[R]`` values.
+        measure: Gives the metrics of weighted images.
+        images: How many there are.
         seed: Of the resampling.
     """
-    rows, columns = np.nonzero(confusion)
-    counts = confusion[rows, columns]
-    total = int(counts.sum())
-    classes = len(confusion)
-    by_row = _indicator(rows, classes)
-    by_column = _indicator(columns, classes)
-    by_diagonal = by_row.multiply((rows == columns)[:, None]).tocsr()
+    drawn = _measure_samples(measure, images, seed)
+    return {name: _interval(value, drawn[name]) for name, value in values_of(measure, images).items()}
 
-    def measure(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
-        return metric(ClassCounts(drawn @ by_diagonal, drawn @ by_row, drawn @ by_column))
 
+def paired_bootstrap(first: Measure, second: Measure, images: int, *, seed: int = 0) -> dict[str, Difference]:
+    """Return how much higher each metric is for the second of two models, resampling both by the same images.
+
+    The p-value is twice the smaller share of samples on either side of no difference (a sample on it counts half to
+    each), at least 1 / (R + 1).
+
+    Args:
+        first: Gives the first model's metrics of weighted images.
+        second: The second model's, with the images in the same order.
+        images: How many there are.
+        seed: Of the resampling.
+    """
+    before, after = values_of(first, images), values_of(second, images)
+    drawn_before, drawn_after = _measure_samples(first, images, seed), _measure_samples(second, images, seed)
+    differences = {}
+    for name in before:
+        if name in after:
+            drawn = drawn_after[name] - drawn_before[name]
+            interval = _interval(after[name] - before[name], drawn)
+            differences[name] = Difference(interval.value, interval.low, interval.high, _p_value(drawn))
+    return differences
+
+
+def _p_value(differences: NDArray[np.float64]) -> float:
+    drawn = differences[np.isfinite(differences)]
+    below = (np.count_nonzero(drawn < 0) + np.count_nonzero(drawn == 0) / 2) / max(1, len(drawn))
+    return float(min(1.0, max(2 * min(below, 1 - below), 1 / (len(drawn) + 1))))
+
+
+def _measure_samples(measure: Measure, images: int, seed: int) -> dict[str, NDArray[np.float64]]:
+    parts = [measure(weights) for weights in resamples(images, seed=seed)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def resamples(images: int, *, seed: int) -> Iterator[Weights]:
+    """Return the weights of the samples, a block at a time: the same ones for the same number of images and seed."""
     generator = np.random.default_rng(seed)
-    draws_at_once = max(1, 10_000_000 // len(counts))  # 80 MB of counts
-    values = [
-        measure(generator.multinomial(total, counts / total, size=min(draws_at_once, RESAMPLES - start)))
-        for start in range(0, RESAMPLES, draws_at_once)
-    ]
+    at_once = max(1, _WEIGHTS_AT_ONCE // images)
+    for start in range(0, RESAMPLES, at_once):
+        yield generator.multinomial(images, np.full(images, 1 / images), size=min(at_once, RESAMPLES - start))
+
+
+def _interval(value: float, drawn: NDArray[np.float64]) -> Estimate:
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.concatenate(values), [tail, 1 - tail])
-    return Estimate(float(measure(counts[None])[0]), float(low), float(high))
-
-
-def _indicator(classes_of_cells: NDArray[np.intp], classes: int) -> csr_matrix:
-    """Return ``[cells, C]`` with a one where a cell belongs to a class."""
-    cells = np.arange(len(classes_of_cells))
-    ones = np.ones(len(cells), dtype=np.int64)
-    return csr_matrix((ones, (cells, classes_of_cells)), shape=(len(cells), classes))
+    low, high = np.nanquantile(drawn, [tail, 1 - tail]) if np.isfinite(drawn).any() else (np.nan, np.nan)
+    return Estimate(value, float(low), float(high))

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from ..backbones.errors import UserError
+from .evaluation import Evaluation
 from .run_folder import make_folder, replace_json, replacing
+from .task import Task
 
 RESULTS = "results.json"
+IMAGES = "images.npz"
 PREDICTIONS = ("predictions.json", "predictions.csv")
 
 
@@ -29,6 +32,13 @@ def output_folder(output: str | None, *names: str, overwrite: bool) -> Path | No
     if there and not overwrite:
         raise UserError(f"{', '.join(there)}: already there. Write over it: --overwrite. Or elsewhere: --output DIR.")
     return folder
+
+
+def write_evaluation(folder: Path, task: Task, evaluation: Evaluation) -> None:
+    """Write the predictions, and what the figures were computed from, for comparisons of runs."""
+    write_predictions(folder, evaluation.predictions)
+    assert evaluation.images is not None
+    evaluation.images.save(folder / IMAGES, task.evaluator)
 
 
 def write_predictions(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ import yaml
 
 from ..backbones.errors import UserError
 from .config import TrainingOptions, to_plain
+from .processes import is_first
 
 #: Options that may differ between a run and its continuation, because they change no result.
 _FREE_TO_CHANGE = {"resume", "overwrite", "output", "workers", "fit.save_every"}
@@ -38,6 +39,7 @@ class RunFolder:
         self.best = self.checkpoints / "best.ckpt"
         self.model = path / "model"
         self.card = path / "results.json"
+        self.images = path / "images.npz"
         self.tensorboard = path / "tensorboard"
 
     @property
@@ -57,7 +59,15 @@ class RunFolder:
         """Delete what a run writes, and nothing else that lies in the folder."""
         for folder in (self.checkpoints, self.model, self.tensorboard):
             shutil.rmtree(folder, ignore_errors=True)
-        files = [self.config, self.log, self.environment, self.split, self.card, *self.path.glob("predictions.*")]
+        files = [
+            self.config,
+            self.log,
+            self.environment,
+            self.split,
+            self.card,
+            self.images,
+            *self.path.glob("predictions.*"),
+        ]
         for file in files:
             file.unlink(missing_ok=True)
 
@@ -73,6 +83,8 @@ def open_run(app: str, options: TrainingOptions) -> RunFolder:
         raise UserError("--resume and --overwrite exclude each other: go on with the run, or replace it.")
     path = Path(options.output) if options.output else Path("runs") / app / Path(options.data).resolve().stem
     run = RunFolder(path)
+    if not is_first():  # the first process has checked it, and may have started the run by now
+        return run
     if run.holds_run and options.resume:
         _refuse_other_options(run, options)
     elif run.holds_run and not options.overwrite:

@@ -1,8 +1,7 @@
 """Trunk, head, loss and evaluator as one Lightning module: the only training step of the suite."""
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,7 +13,12 @@ from ..backbones import Backbone
 from ..backbones.errors import UserError
 from ..datasets import Batch, Context
 from .config import OptimOptions
-from .evaluation import Evaluation, Evaluator, values
+from .evaluation import Evaluation, Evaluator, Piece, join_pieces, mean_loss
+from .processes import gather, share_buffers
+from .schedule import RatePlan, set_momentum
+
+Mixing = Callable[..., Batch]
+"""Mixes the images of a training batch: called with the batch, and ``epoch``, ``index`` and ``rank`` by name."""
 
 
 class Head(nn.Module, ABC):
@@ -74,10 +78,12 @@ class Task(pl.LightningModule):
         self.loss_weights = dict(loss_weights or {})
         self.optim = OptimOptions()
         self.learning_rate = 1e-3
-        # Not the trainer's `estimated_stepping_batches`: asking for it here makes Lightning set up the loaders before
-        # it has read the checkpoint, and the position inside the epoch is then never restored.
-        self.total_steps = 0
+        # Not from the trainer's `estimated_stepping_batches`: asking for it here makes Lightning set up the loaders
+        # before it has read the checkpoint, and the position inside the epoch is then never restored.
+        self.rate_plan = RatePlan(steps=1)
+        self.mixing: Mixing | None = None
         self.evaluation: Evaluation | None = None
+        self._pieces: list[Piece] = []
         self._is_channels_last = False
 
     def features(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -106,6 +112,8 @@ class Task(pl.LightningModule):
         """Return the weighted loss of a batch; nothing for one whose images were all skipped."""
         if batch.size == 0:
             return None
+        if self.mixing is not None:
+            batch = self.mixing(batch, epoch=self.current_epoch, index=batch_index, rank=self.global_rank)
         try:
             output = self(batch)
         except ValueError as error:
@@ -114,13 +122,23 @@ class Task(pl.LightningModule):
         self.log("train_loss", loss, prog_bar=True, batch_size=batch.size)
         return loss
 
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        """Set the momentum where the schedule moves it too."""
+        momentum = self.rate_plan.momentum(self.global_step)
+        if momentum is not None:
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            assert isinstance(optimizer, torch.optim.Optimizer)
+            set_momentum(optimizer, momentum)
+
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Feed a batch to the evaluator."""
-        output = self(batch) if batch.size else None
-        self.evaluator.update(output, batch)
-        if batch.size:
-            loss = self._weighted(self.head.loss(output, batch.context, batch.targets))
-            self.log("val_loss", loss, batch_size=batch.size)
+        """Keep the evaluator's rows of a batch."""
+        if batch.size == 0:
+            self._pieces.append(Piece(batch.indices.cpu().numpy(), [], {}, batch.skipped, 0.0))
+            return
+        output = self(batch)
+        loss = float(self._weighted(self.head.loss(output, batch.context, batch.targets)))
+        rows = self.evaluator.collect(output, batch)
+        self._pieces.append(Piece(batch.indices.cpu().numpy(), batch.names, rows, batch.skipped, loss))
 
     def predict_step(self, batch: Batch, batch_index: int) -> list[dict[str, Any]]:
         """Return a row an image: its name, and the head's prediction or why it was skipped."""
@@ -133,13 +151,21 @@ class Task(pl.LightningModule):
         return [rows[index] for index in sorted(rows)]
 
     def on_validation_epoch_start(self) -> None:
-        """Start each evaluation with an empty evaluator."""
-        self.evaluator.reset()
+        """Start each evaluation with nothing kept, and with the same statistics in every process."""
+        self._pieces = []
+        share_buffers(self)
 
     def on_validation_epoch_end(self) -> None:
-        """Keep the evaluation, and log its values."""
-        self.evaluation = self.evaluator.compute()
-        self.log_dict({f"val_{name}": value for name, value in values(self.evaluation.metrics).items()})
+        """Log the figures of all processes' batches, and outside of training keep the whole evaluation."""
+        pieces = [piece for part in gather(self._pieces) for piece in part]
+        self._pieces = []
+        images, skipped = join_pieces(pieces)
+        if self.trainer.state.fn == "fit":
+            figures = self.evaluator.values(images)
+        else:
+            self.evaluation = self.evaluator.evaluate(images, skipped)
+            figures = {name: estimate.value for name, estimate in self.evaluation.metrics.items()}
+        self.log_dict({f"val_{name}": value for name, value in {"loss": mean_loss(pieces), **figures}.items()})
 
     def _weighted(self, parts: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.loss_weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
@@ -147,27 +173,32 @@ class Task(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer and its schedule from the run's options."""
         optimizer = _optimizer(self._parameter_groups(), self.optim)
-        total = self.total_steps
-        warmup = math.ceil(self.optim.warmup_fraction * total)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: rate_factor(step, total=total, warmup=warmup, schedule=self.optim.schedule)
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_plan.factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        """Return trunk and head, each with and without weight decay; empty groups are left out."""
-        rates = {"trunk": self.learning_rate * self.optim.trunk_factor, "head": self.learning_rate}
-        groups = []
-        for name, module in (("trunk", self.backbone), ("head", self.head)):
-            trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-            # vectors are biases and normalisation parameters
-            for decay, kept in (
-                (self.optim.weight_decay, [p for p in trained if p.dim() > 1]),
-                (0.0, [p for p in trained if p.dim() <= 1]),
-            ):
-                if kept:
-                    groups.append({"params": kept, "lr": rates[name], "weight_decay": decay, "name": name})
-        return groups
+        """Return the parameters by learning rate and weight decay, the trunk's shallow stages first, the head last.
+
+        Each stage of the trunk learns ``layer_decay`` times as fast as what stands on it (Clark 2020, ELECTRA).
+        """
+        # a trunk that will be thawed has its groups from the start: those of a resumed run must be the same
+        stages = self.backbone.parameter_groups(trainable_only=not self.rate_plan.thaw_step)
+        trunk_rate = self.learning_rate * self.optim.trunk_factor
+        parts = [
+            ("trunk", trunk_rate * self.optim.layer_decay ** (len(stages) - depth), parameters)
+            for depth, (_, parameters) in enumerate(stages)
+        ]
+        parts.append(("head", self.learning_rate, [p for p in self.head.parameters() if p.requires_grad]))
+        groups: dict[tuple[str, float, float], list[nn.Parameter]] = {}
+        for name, rate, parameters in parts:
+            for parameter in parameters:
+                # vectors are biases and normalisation parameters
+                decay = self.optim.weight_decay if parameter.dim() > 1 else 0.0
+                groups.setdefault((name, rate, decay), []).append(parameter)
+        return [
+            {"params": kept, "lr": rate, "weight_decay": decay, "name": name}
+            for (name, rate, decay), kept in groups.items()
+        ]
 
 
 def _single_value_error(error: ValueError, batch: Batch) -> ValueError:
@@ -185,15 +216,3 @@ def _optimizer(groups: list[dict[str, Any]], options: OptimOptions) -> torch.opt
     if options.name == "sgd":
         return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
     return torch.optim.AdamW(groups)
-
-
-def rate_factor(step: int, *, total: int, warmup: int, schedule: str) -> float:
-    """Return what the highest learning rate is multiplied with at an optimizer step.
-
-    A linear rise over the first ``warmup`` steps, then constant or half a cosine (Loshchilov & Hutter 2017).
-    """
-    if step < warmup:
-        return (step + 1) / warmup
-    if schedule == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))

@@ -1,23 +1,36 @@
 """Lightning's trainer as all commands share it, and one pass over a split with it."""
 
 import logging
+import os
+import re
+import signal
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any
 
 import pytorch_lightning as pl
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
+from ..backbones.errors import UserError
 from ..datasets import ResumableLoader
 from .card import Cost
 from .checkpoints import AtomicCheckpointIO, BadData
 from .config import RuntimeOptions
 from .evaluation import Evaluation
 from .hardware import choose_device, peak_memory_mib
-from .interruption import Interrupted, stop_on_signals
+from .interruption import Interrupted, StopRequest, stop_on_signals
+from .processes import gather, is_first
 from .task import Task
+
+#: How gloo and NCCL say that the process at the other end is gone.
+_LOST_PEER = re.compile(r"gloo|nccl|ProcessGroup|Connection (closed|reset)|Broken pipe", re.IGNORECASE)
 
 
 class ProgressBar(RichProgressBar):
@@ -28,10 +41,10 @@ class ProgressBar(RichProgressBar):
 
 
 def evaluate(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> tuple[Evaluation, float]:
-    """Return a task's evaluation on a loader's split, and the seconds it took."""
+    """Return a task's evaluation on a loader's split, the same in every process, and the seconds it took."""
     started = time.monotonic()
     trainer = make_trainer(options, callbacks=[BadData(options.bad_data)], logger=False)
-    with stop_on_signals():
+    with running_together(trainer, loader):
         try:
             trainer.validate(task, loader, verbose=False)
         except Interrupted as stop:
@@ -46,41 +59,92 @@ def evaluate(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> tu
 def predict(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> list[dict[str, Any]]:
     """Return a row of plain values for each image, in the loader's order; an image that was skipped says why."""
     trainer = make_trainer(options, callbacks=[BadData(options.bad_data)], logger=False)
-    try:
-        with stop_on_signals():
-            batches = trainer.predict(task, loader)
-    finally:
-        loader.close()
-    return [row for rows in batches or [] for row in rows]
+    with running_together(trainer, loader):
+        try:
+            own = trainer.predict(task, loader) or []
+            # batch i was for process i mod N
+            rounds = zip_longest(*gather(own), fillvalue=[])
+        finally:
+            loader.close()
+    return [row for batches in rounds for rows in batches for row in rows]
+
+
+@contextmanager
+def running_together(trainer: pl.Trainer, *loaders: ResumableLoader) -> Iterator[StopRequest]:
+    """Give each process its share of the batches, handle signals, and leave no process behind.
+
+    Only the first process acts on a signal at once. The others note it: the first has got one too, or hears of theirs
+    at the next step.
+
+    Raises:
+        UserError: If another process of the run ended, so that this one can't go on.
+    """
+    for loader in loaders:
+        loader.batch_sampler.process = (trainer.global_rank, trainer.world_size)
+    with stop_on_signals() as request:
+        request.is_deferred = not is_first()
+        try:
+            yield request
+        except BaseException as error:
+            launcher = trainer.strategy.launcher
+            if isinstance(launcher, _SubprocessScriptLauncher):
+                launcher.kill(signal.SIGKILL)  # they wait for this process, whatever it was that stopped it
+            if isinstance(error, RuntimeError) and trainer.world_size > 1 and _LOST_PEER.search(str(error)):
+                raise UserError(
+                    "Another process of this command ended, so it can't go on; its own message, if it had time for one, "
+                    "is above. A training goes on from its last checkpoint: --resume."
+                ) from error
+            raise
 
 
 def make_trainer(options: RuntimeOptions, *, callbacks: list[pl.Callback], **settings: Any) -> pl.Trainer:
     """Return Lightning's trainer with what all commands share.
 
     Args:
-        options: Device and precision.
+        options: Devices, their strategy, and precision.
         callbacks: In the order in which they act.
         settings: More of the trainer's own arguments.
+
+    Raises:
+        UserError: If the machine can't provide the devices or the strategy.
     """
     _quiet_lightning()
     device = choose_device(options.device)
     # the bar goes where a person looks; a log file gets a line an epoch instead
-    if sys.stderr.isatty() and sys.stdout.isatty():
+    if is_first() and sys.stderr.isatty() and sys.stdout.isatty():
         callbacks = [*callbacks, ProgressBar(leave=False)]
-    return pl.Trainer(
-        accelerator={"cuda": "gpu"}.get(device.type, device.type),
-        devices=1,
-        precision="bf16-mixed" if options.precision == "bf16" else "32-true",
-        callbacks=callbacks,
-        # not what Lightning finds in the environment: under SLURM it would write and read checkpoints of its own
-        plugins=[AtomicCheckpointIO(), LightningEnvironment()],
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=any(isinstance(callback, RichProgressBar) for callback in callbacks),
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        **settings,
-    )
+    try:
+        trainer = pl.Trainer(
+            accelerator={"cuda": "gpu"}.get(device.type, device.type),
+            devices=options.devices,
+            num_nodes=options.num_nodes,
+            strategy=options.strategy,
+            precision="bf16-mixed" if options.precision == "bf16" else "32-true",
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO(), _environment()],
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=any(isinstance(callback, RichProgressBar) for callback in callbacks),
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            **settings,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"--devices {options.devices} --num-nodes {options.num_nodes} --strategy {options.strategy}: {error}"
+        ) from error
+    # its handler of SIGTERM would end the process as if all were done, and waits for the others inside of a signal
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
+
+
+def _environment() -> ClusterEnvironment:
+    """Return who starts the processes; under SLURM's srun it does, else Lightning or whoever set LOCAL_RANK."""
+    if SLURMEnvironment.detect() and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        return SLURMEnvironment(auto_requeue=False)  # it would write and read checkpoints of its own
+    return LightningEnvironment()
 
 
 def _quiet_lightning() -> None:

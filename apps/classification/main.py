@@ -28,12 +28,12 @@ def train(options: TrainOptions) -> Card:
     """
     import torch
 
-    from ...backbones import build_backbone
     from ..card import Card, print_card
     from ..fit import FitData, fit
     from ..inputs import check_images, make_loader, make_recipe
     from ..model_file import holds_model
     from ..run_folder import open_run
+    from ..trunk import build_trunk
     from .task import build_task, keep_matching_rows
 
     run = open_run("classification", options)
@@ -42,16 +42,7 @@ def train(options: TrainOptions) -> Card:
         print_card(card, where=run.card)
         return card
     torch.manual_seed(options.seed)
-    backbone = build_backbone(
-        options.backbone,
-        weights=options.weights,
-        levels=(options.head_options.level,),
-        in_channels=options.channels,
-        image_size=canvas_of(options.image_size),
-    )
-    for note in backbone.notes:
-        print(note)
-    backbone.freeze(options.freeze)
+    backbone = build_trunk(options, (options.head_options.level,))
     splits = _open_splits(options, run.split)
     inputs = make_recipe(backbone.preprocessing, canvas_of(options.image_size), options.resize)
     task = build_task(

@@ -1,18 +1,17 @@
-"""Top-1, top-5, macro F1, per-class figures and the confusion matrix."""
+"""Top-1, top-5, macro F1, balanced accuracy, per-class figures and the confusion matrix."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from ...datasets import BadSample, Batch
-from ..evaluation import Evaluation
-from ..intervals import ClassCounts, bootstrap_counts, proportion
+from ...datasets import Batch
+from ..evaluation import Evaluator, Rows
+from ..intervals import Estimate, Weights, proportion
 from .head import TOP_K, top_probabilities, top_row
 
 #: Above this the matrix would make up most of the card; the most confused pairs are listed instead.
@@ -20,104 +19,103 @@ _LARGEST_MATRIX = 200
 _CONFUSED_PAIRS = 20
 
 
-class ClassificationEvaluator:
-    """Collects each image's label and most probable classes; keeps no logits, so memory doesn't grow with classes.
+class ClassificationEvaluator(Evaluator):
+    """Keeps each image's label and most probable classes; no logits, so memory doesn't grow with classes.
+
+    Rows: ``label`` int64 ``[N]``, ``top`` int64 ``[N, K]`` the K most probable classes, best first, and their
+    ``probability`` float32 ``[N, K]``; K is 5, or the number of classes where there are fewer.
 
     Args:
         classes: The class names, in the order of the logits.
     """
 
+    task = "classification"
     primary = "top1"
 
     def __init__(self, classes: Sequence[str]) -> None:
         """See the class."""
         self.classes = tuple(classes)
-        self.reset()
 
-    def reset(self) -> None:
-        """Forget everything seen."""
-        self._labels: list[Tensor] = []
-        self._top: list[Tensor] = []
-        self._probabilities: list[Tensor] = []
-        self._indices: list[Tensor] = []
-        self._names: list[str] = []
-        self._skipped: list[BadSample] = []
+    def description(self) -> dict[str, Any]:
+        """Return the class names."""
+        return {"classes": list(self.classes)}
 
-    def update(self, output: Tensor | None, batch: Batch) -> None:
-        """Take the logits ``[B, C]`` of a batch; nothing for a batch whose images were all skipped."""
-        self._skipped.extend(batch.skipped)
-        if output is None:
-            return
+    def collect(self, output: Tensor, batch: Batch) -> Rows:
+        """Return the rows of a batch's logits ``[B, C]``."""
         label = batch.targets["label"]
         assert isinstance(label, Tensor)
         probabilities, top = top_probabilities(output, TOP_K)
-        self._labels.append(label.cpu())
-        self._top.append(top.cpu())
-        self._probabilities.append(probabilities.cpu())
-        self._indices.append(batch.indices.cpu())
-        self._names.extend(batch.names)
+        return {"label": label.cpu().numpy(), "top": top.cpu().numpy(), "probability": probabilities.cpu().numpy()}
 
-    def compute(self) -> Evaluation:
-        """Return the figures of everything seen.
-
-        Raises:
-            DataError: If no image could be used.
-        """
-        if not self._labels:
-            from ...datasets import DataError
-
-            raise DataError("No image of the split could be used; there is nothing to evaluate.")
-        labels, top = torch.cat(self._labels), torch.cat(self._top)
-        confusion = multiclass_confusion_matrix(top[:, 0], labels, num_classes=len(self.classes)).numpy()
-        hits = top == labels[:, None]
-        metrics = {"top1": proportion(int(hits[:, 0].sum()), len(labels))}
+    def measure(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
+        """Return ``top1``, ``top5`` (of more than five classes), ``macro_f1`` and ``balanced_accuracy``."""
+        hits = rows["top"] == rows["label"][:, None]
+        total = weights.sum(axis=1)
+        metrics = {"top1": weights @ hits[:, 0] / total}
         if len(self.classes) > TOP_K:
-            metrics["top5"] = proportion(int(hits.any(dim=1).sum()), len(labels))
-        metrics["macro_f1"] = bootstrap_counts(confusion, macro_f1)
-        return Evaluation(
-            metrics=metrics,
-            per_class=_per_class(confusion, self.classes),
-            details=_confusion_details(confusion, self.classes),
-            predictions=self._rows(labels, top, torch.cat(self._probabilities)),
-            used=len(labels),
-            skipped=tuple(sorted(self._skipped, key=lambda bad: bad.index)),
+            metrics["top5"] = weights @ hits.any(axis=1) / total
+        correct, labelled, predicted = self._counts(rows, weights)
+        has_images = labelled > 0
+        recalls = correct / np.maximum(labelled, 1)
+        f1 = 2 * correct / np.maximum(labelled + predicted, 1)
+        # A class without images that is predicted now and then counts through the precision of the others' images it
+        # took; as a class of its own with an F1 of 0 it would sink the mean on a folder with a part of ImageNet's
+        # thousand, the more the larger the sample, and the interval would not hold the value.
+        occurring = np.maximum(has_images.sum(axis=1), 1)
+        metrics["macro_f1"] = (f1 * has_images).sum(axis=1) / occurring
+        metrics["balanced_accuracy"] = (recalls * has_images).sum(axis=1) / occurring
+        return metrics
+
+    def _counts(self, rows: Rows, weights: Weights) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return right, labelled and predicted images a class, each ``[R, C]``."""
+        labels, predictions = rows["label"], rows["top"][:, 0]
+        right = np.flatnonzero(labels == predictions)
+        return (
+            weights[:, right] @ _indicator(labels[right], len(self.classes)),
+            weights @ _indicator(labels, len(self.classes)),
+            weights @ _indicator(predictions, len(self.classes)),
         )
 
-    def _rows(self, labels: Tensor, top: Tensor, probabilities: Tensor) -> list[dict[str, Any]]:
-        """Return a row an image in the split's order; skipped ones in their place, with the reason."""
-        rows = {bad.index: {"image": bad.name, "error": bad.reason} for bad in self._skipped}
-        columns = zip(
-            torch.cat(self._indices).tolist(),
-            self._names,
-            labels.tolist(),
-            top.tolist(),
-            probabilities.tolist(),
-            strict=True,
-        )
-        for index, name, label, classes, values in columns:
-            best = top_row(classes, values, self.classes)
-            row = {"image": name, "label": self.classes[label], "predicted": best[0]["class"]}
-            rows[index] = {**row, "correct": label == classes[0], "top": best}  # type: ignore[dict-item]
-        return [rows[index] for index in sorted(rows)]
+    def intervals(self, rows: Rows) -> dict[str, Estimate]:
+        """Return top-1 and top-5, which are proportions of the images."""
+        hits = rows["top"] == rows["label"][:, None]
+        return {
+            "top1": proportion(int(hits[:, 0].sum()), len(hits)),
+            "top5": proportion(int(hits.any(axis=1).sum()), len(hits)),
+        }
+
+    def per_class(self, rows: Rows) -> list[dict[str, Any]]:
+        """Return a row for each class that is labelled or predicted; recall with Wilson's interval."""
+        return _per_class(confusion_matrix(rows, len(self.classes)), self.classes)
+
+    def details(self, rows: Rows) -> dict[str, Any]:
+        """Return the confusion matrix where it is small, and the most confused pairs."""
+        return _confusion_details(confusion_matrix(rows, len(self.classes)), self.classes)
+
+    def describe(self, rows: Rows, index: int) -> dict[str, Any]:
+        """Return an image's label, predicted class, whether it is right, and its most probable classes."""
+        label = int(rows["label"][index])
+        top = top_row(rows["top"][index].tolist(), rows["probability"][index].tolist(), self.classes)
+        is_correct = label == int(rows["top"][index, 0])
+        return {"label": self.classes[label], "predicted": top[0]["class"], "correct": is_correct, "top": top}
 
 
-def macro_f1(counts: ClassCounts) -> NDArray[np.float64]:
-    """Return the mean F1 over the classes that have images.
+def rebuild_evaluator(description: dict[str, Any]) -> ClassificationEvaluator:
+    """Return the evaluator that a run kept with its images."""
+    return ClassificationEvaluator(description["classes"])
 
-    A class without images that is predicted now and then counts through the precision of the others' images it took;
-    as a class of its own with an F1 of 0 it would sink the mean on a folder with a part of ImageNet's thousand, the
-    more the larger the sample, and the interval would not hold the value.
 
-    Args:
-        counts: Of shape ``[R, C]``.
+def confusion_matrix(rows: Rows, classes: int) -> NDArray[np.int64]:
+    """Return ``[C, C]`` counts of images, rows the labels, columns the predictions."""
+    matrix = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(matrix, (rows["label"], rows["top"][:, 0]), 1)
+    return matrix
 
-    Returns:
-        ``[R]``.
-    """
-    occurring = counts.labelled + counts.predicted
-    f1 = 2 * counts.correct / np.maximum(occurring, 1)
-    has_images = counts.labelled > 0
-    return np.asarray((f1 * has_images).sum(axis=1) / np.maximum(has_images.sum(axis=1), 1))
+
+def _indicator(classes_of_images: NDArray[np.int64], classes: int) -> csr_matrix:
+    """Return ``[N, C]`` with a one where an image belongs to a class."""
+    images = np.arange(len(classes_of_images))
+    return csr_matrix((np.ones(len(images), dtype=np.int64), (images, classes_of_images)), shape=(len(images), classes))
 
 
 def _per_class(confusion: NDArray[np.int64], classes: Sequence[str]) -> list[dict[str, Any]]:

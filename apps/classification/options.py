@@ -4,14 +4,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...backbones.errors import UserError
-from ..config import (
-    CheckedOptions,
-    EvaluationOptions,
-    PredictionOptions,
-    TrainingOptions,
-    check_image_size,
-    check_range,
-)
+from .. import config
+from ..config import CheckedOptions, EvaluationOptions, PredictionOptions, TrainingOptions
+from ..option_checks import check_image_size, check_range
 
 
 @dataclass(kw_only=True)
@@ -33,13 +28,11 @@ class HeadOptions(CheckedOptions):
 
 
 @dataclass(kw_only=True)
-class LossOptions(CheckedOptions):
+class LossOptions(config.LossOptions):
     """The training loss."""
 
     label_smoothing: float = 0.0
     """The share of the target that is spread over all classes (Szegedy 2016)."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """balanced: each class counts in inverse proportion to its images."""
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""

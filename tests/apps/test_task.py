@@ -6,7 +6,7 @@ import pytest
 import torch
 from onetrunk.apps.classification.task import build_task
 from onetrunk.apps.inputs import make_recipe
-from onetrunk.apps.task import Task, rate_factor
+from onetrunk.apps.task import Task
 from onetrunk.backbones import build_backbone
 from onetrunk.datasets import Batch, SampleDataset, collate, open_dataset
 
@@ -58,12 +58,3 @@ def test_only_matrices_are_decayed_and_the_trunk_learns_slower(task: Task) -> No
         assert all((parameter.dim() > 1) == (group["weight_decay"] > 0) for parameter in group["params"])
     counted = sum(len(group["params"]) for group in groups)
     assert counted == len(list(task.parameters()))
-
-
-def test_the_rate_rises_then_falls_to_zero() -> None:
-    rates = [rate_factor(step, total=100, warmup=10, schedule="cosine") for step in range(101)]
-    assert rates[0] == 0.1
-    assert rates[9] == rates[10] == 1.0
-    assert rates[55] == pytest.approx(0.5)
-    assert rates[100] == pytest.approx(0)
-    assert [rate_factor(step, total=100, warmup=0, schedule="constant") for step in (0, 99)] == [1.0, 1.0]

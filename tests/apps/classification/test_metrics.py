@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from onetrunk.apps.classification.metrics import ClassificationEvaluator
+from onetrunk.apps.evaluation import Piece, join_pieces
 from onetrunk.datasets import BadSample, Batch, Context, DataError
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score, multiclass_precision
 
@@ -22,13 +23,18 @@ def make_batch(labels: torch.Tensor, start: int, skipped: tuple[BadSample, ...] 
     )
 
 
+def piece(evaluator: ClassificationEvaluator, logits: torch.Tensor, batch: Batch) -> Piece:
+    return Piece(batch.indices.numpy(), batch.names, evaluator.collect(logits, batch), batch.skipped, 0.0)
+
+
 def run(logits: torch.Tensor, labels: torch.Tensor, batch_size: int):
     evaluator = ClassificationEvaluator([f"class{i}" for i in range(logits.shape[1])])
     starts = list(range(0, len(labels), batch_size))
+    pieces = []
     for start in starts[::-1]:  # the order of batches doesn't matter
         part = slice(start, start + batch_size)
-        evaluator.update(logits[part], make_batch(labels[part], start))
-    return evaluator.compute()
+        pieces.append(piece(evaluator, logits[part], make_batch(labels[part], start)))
+    return evaluator.evaluate(*join_pieces(pieces))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +50,9 @@ def test_values_equal_torchmetrics(outputs: tuple[torch.Tensor, torch.Tensor]) -
     settings = {"num_classes": 10, "average": "micro"}
     assert found.metrics["top1"].value == pytest.approx(float(multiclass_accuracy(logits, labels, **settings)))
     assert found.metrics["top5"].value == pytest.approx(float(multiclass_accuracy(logits, labels, top_k=5, **settings)))
-    f1 = multiclass_f1_score(logits, labels, num_classes=10, average=None)[:9]  # class 9 has no images
+    recall = multiclass_accuracy(logits, labels, num_classes=10, average=None)[:9]  # class 9 has no images
+    assert found.metrics["balanced_accuracy"].value == pytest.approx(float(recall.mean()))
+    f1 = multiclass_f1_score(logits, labels, num_classes=10, average=None)[:9]
     assert found.metrics["macro_f1"].value == pytest.approx(float(f1.mean()))
     recalls = multiclass_accuracy(logits, labels, num_classes=10, average=None)
     precisions = multiclass_precision(logits, labels, num_classes=10, average=None)
@@ -59,7 +67,9 @@ def test_a_class_without_images_has_no_recall(outputs: tuple[torch.Tensor, torch
 
 
 def test_batch_size_and_order_change_nothing(outputs: tuple[torch.Tensor, torch.Tensor]) -> None:
-    assert run(*outputs, 7) == run(*outputs, 101)
+    small, large = run(*outputs, 7), run(*outputs, 101)
+    for part in ("metrics", "per_class", "details", "predictions", "used"):
+        assert getattr(small, part) == getattr(large, part)
 
 
 def test_top5_is_left_out_where_it_says_nothing() -> None:
@@ -88,8 +98,7 @@ def test_skipped_images_keep_their_row_with_the_reason() -> None:
     bad = BadSample(index=1, name="1.png", path=Path("1.png"), reason="1.png: truncated")
     batch = make_batch(torch.tensor([0, 1]), 0, (bad,))
     batch.indices = torch.tensor([0, 2])
-    evaluator.update(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), batch)
-    found = evaluator.compute()
+    found = evaluator.evaluate(*join_pieces([piece(evaluator, torch.tensor([[2.0, 1.0], [0.0, 3.0]]), batch)]))
     assert [row.get("error") for row in found.predictions] == [None, "1.png: truncated", None]
     assert found.used == 2
     assert found.skipped == (bad,)
@@ -97,4 +106,4 @@ def test_skipped_images_keep_their_row_with_the_reason() -> None:
 
 def test_nothing_to_evaluate_is_said() -> None:
     with pytest.raises(DataError, match="nothing to evaluate"):
-        ClassificationEvaluator(["a", "b"]).compute()
+        join_pieces([])

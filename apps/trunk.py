@@ -1,0 +1,34 @@
+"""The trunk as a training command's options ask for it."""
+
+from collections.abc import Sequence
+
+from ..backbones import Backbone, build_backbone
+from .config import TrainingOptions, canvas_of
+from .option_checks import frozen_epochs
+
+
+def build_trunk(options: TrainingOptions, levels: Sequence[str]) -> Backbone:
+    """Return a trunk with its weights, of which only what the options say will be trained.
+
+    Args:
+        options: Network, weights, channels, canvas, and what is frozen and tuned.
+        levels: What the head reads.
+
+    Raises:
+        UserError: For a network, weights, or a part to freeze or tune that isn't there.
+    """
+    backbone = build_backbone(
+        options.backbone,
+        weights=options.weights,
+        levels=levels,
+        in_channels=options.channels,
+        image_size=canvas_of(options.image_size),
+    )
+    for note in backbone.notes:
+        print(note)
+    backbone.freeze("all" if frozen_epochs(options.freeze) else options.freeze)
+    if options.tune != "full":
+        backbone.tune(options.tune, rank=options.lora.rank, alpha=options.lora.alpha)
+    if options.fit.checkpoint_activations:
+        backbone.checkpoint_activations()
+    return backbone
