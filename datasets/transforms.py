@@ -8,8 +8,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
@@ -26,8 +27,12 @@ is picture."""
 
 FitMode = Literal["crop", "pad", "stretch"]
 
+AugmentPolicy = Literal["none", "randaugment", "trivialaugment"]
+
 _INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
 _ASPECT_RATIOS = (3 / 4, 4 / 3)
+_POLICIES = {"randaugment": v2.RandAugment, "trivialaugment": v2.TrivialAugmentWide}
+_MID_GREY = 128
 
 
 def train_transform(
@@ -36,9 +41,12 @@ def train_transform(
     *,
     min_scale: float = 0.35,
     flip: float = 0.5,
+    vertical_flip: float = 0.0,
     color_jitter: float = 0.0,
+    policy: AugmentPolicy = "none",
+    erasing: float = 0.0,
 ) -> Transform:
-    """Return a random crop of the picture, or all of it, resized to the canvas, perhaps mirrored and recoloured.
+    """Return a random crop of the picture, or all of it, resized to the canvas, perhaps mirrored, distorted and erased.
 
     The crop is that of Szegedy et al. 2015 (Going deeper with convolutions, section 6), whose smallest area of 0.08 is
     for training from nothing on a million pictures; fine-tuning on few keeps more of the object.
@@ -49,16 +57,33 @@ def train_transform(
         min_scale: The smallest share of the picture's area that a crop covers, above 0 and at most 1. With 1
             nothing is cropped: the whole picture is resized to the canvas, whatever its proportions.
         flip: The probability of a mirror image; 0 for digits, text, and wherever left is not right.
+        vertical_flip: The probability of turning it upside down, for pictures without an up, such as tissue or the
+            ground seen from above.
         color_jitter: The strength of random brightness, contrast and saturation, 0 for none; 0.4 is usual.
+        policy: ``randaugment`` applies two of 14 operations of colour and geometry one after the other, with a
+            strength of 9 of 30 (Cubuk et al. 2020); ``trivialaugment`` applies one, with a random strength in a wider
+            range (Mueller & Hutter 2021, the "wide" space). What an operation uncovers becomes mid grey, 128, which
+            for a trunk is nearly nothing.
+        erasing: The probability that a rectangle of 2 to 33% of the canvas becomes noise, each value drawn anew from
+            0 to 255 (Zhong et al. 2020, Random Erasing, algorithm 1); 0.25 is usual.
+
+    Raises:
+        UserError: A value outside these ranges, or an unknown interpolation or policy.
     """
     if not 0 < min_scale <= 1:
         raise UserError(f"The smallest crop is a share of the picture's area, above 0 and at most 1, not {min_scale}.")
-    if not 0 <= flip <= 1:
-        raise UserError(f"The probability of a mirror image lies between 0 and 1; {flip} doesn't.")
+    chances = {"a mirror image": flip, "turning upside down": vertical_flip, "erasing": erasing}
+    for what, probability in chances.items():
+        if not 0 <= probability <= 1:
+            raise UserError(f"The probability of {what} lies between 0 and 1; {probability} doesn't.")
     if color_jitter < 0:
         raise UserError(f"The strength of the colour jitter is 0 or more, not {color_jitter}.")
+    if policy not in get_args(AugmentPolicy):
+        raise unknown("augmentation policy", policy, get_args(AugmentPolicy))
     _find_interpolation(interpolation)
-    return TrainTransform(_check_canvas(canvas), interpolation, min_scale, flip, color_jitter)
+    return TrainTransform(
+        _check_canvas(canvas), interpolation, min_scale, flip, vertical_flip, color_jitter, policy, erasing
+    )
 
 
 def eval_transform(
@@ -99,7 +124,10 @@ class TrainTransform:
     interpolation: str
     min_scale: float
     flip: float
+    vertical_flip: float
     color_jitter: float
+    policy: AugmentPolicy
+    erasing: float
 
     def __call__(self, picture: Image.Image) -> tuple[Tensor, Size]:
         """Return the canvas, uint8 ``[C, H, W]``; all of it is picture. Draws from the global generators."""
@@ -107,9 +135,20 @@ class TrainTransform:
 
     @cached_property
     def _steps(self) -> v2.Compose:
-        jitter = v2.ColorJitter(brightness=self.color_jitter, contrast=self.color_jitter, saturation=self.color_jitter)
-        mirror = v2.RandomHorizontalFlip(self.flip)
-        return v2.Compose([self._resize(), mirror, *([jitter] if self.color_jitter else []), v2.PILToTensor()])
+        # A step that isn't asked for is left out, not made with a strength of 0: it would still draw from the
+        # generators and change what every later step draws.
+        steps: list[v2.Transform] = [self._resize(), v2.RandomHorizontalFlip(self.flip)]
+        if self.vertical_flip:
+            steps.append(v2.RandomVerticalFlip(self.vertical_flip))
+        if self.policy != "none":
+            interpolation = _find_interpolation(self.interpolation)
+            steps.append(_POLICIES[self.policy](interpolation=interpolation, fill=_MID_GREY))
+        if self.color_jitter:
+            steps.append(v2.ColorJitter(self.color_jitter, self.color_jitter, self.color_jitter))
+        steps.append(v2.PILToTensor())
+        if self.erasing:
+            steps.append(_NoisyErasing(self.erasing))
+        return v2.Compose(steps)
 
     def _resize(self) -> v2.Transform:
         interpolation = _find_interpolation(self.interpolation)
@@ -118,6 +157,22 @@ class TrainTransform:
             return v2.Resize(self.canvas, interpolation, antialias=True)
         scale = (self.min_scale, 1.0)
         return v2.RandomResizedCrop(self.canvas, scale, _ASPECT_RATIOS, interpolation, antialias=True)
+
+
+class _NoisyErasing(v2.RandomErasing):  # type: ignore[misc]  # torchvision has no type information
+    """Random erasing of uint8 pictures with uniform noise.
+
+    torchvision's own noise is normally distributed around 0, for pictures that are normalised already: cast to uint8
+    it would be nearly black with a few white specks.
+    """
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Return torchvision's parameters with noise of 0 to 255 for the rectangle, if one was found."""
+        params: dict[str, Any] = super().make_params(flat_inputs)
+        if params["v"] is not None:
+            shape = (flat_inputs[0].shape[-3], params["h"], params["w"])
+            params["v"] = torch.randint(0, 256, shape, dtype=torch.uint8)
+        return params
 
 
 @dataclass(frozen=True)
