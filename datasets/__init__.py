@@ -1,29 +1,36 @@
 """Files to samples: readers of data sets, pictures on a canvas, batches in a reproducible order.
 
 Knows nothing of networks. ``open_dataset`` finds out what a path holds; a ``SampleDataset`` reads its records; a
-``ResumableLoader`` batches them.
+``ResumableLoader`` batches them, for one process or several; ``Mixing`` blends the pictures of a batch.
 """
 
+from .annotated_images import AnnotatedImages, require_label_sets, require_labels
+from .contents import class_names
 from .digits import write_digits
+from .epoch_batches import EpochBatches
 from .images import IMAGE_EXTENSIONS, MAX_PIXELS, check_image, find_bad_images, read_image
-from .loading import EpochBatches, ResumableLoader, SampleDataset, seeded
-from .open import FORMATS, AnnotatedImages, open_dataset, require_labels
+from .loading import ResumableLoader, SampleDataset
+from .mixing import Mixing
+from .open import FORMATS, open_dataset
 from .pictures import list_pictures
+from .randomness import seeded
 from .sample import BadSample, Batch, Context, DataError, Record, Sample, TargetEncoder, collate
-from .splits import read_split, stratified_split, write_split
-from .transforms import FitMode, Transform, eval_transform, train_transform
+from .splits import fold_splits, read_split, stratified_split, write_split
+from .transforms import AugmentPolicy, FitMode, Transform, eval_transform, train_transform
 
 __all__ = [
     "FORMATS",
     "IMAGE_EXTENSIONS",
     "MAX_PIXELS",
     "AnnotatedImages",
+    "AugmentPolicy",
     "BadSample",
     "Batch",
     "Context",
     "DataError",
     "EpochBatches",
     "FitMode",
+    "Mixing",
     "Record",
     "ResumableLoader",
     "Sample",
@@ -31,13 +38,16 @@ __all__ = [
     "TargetEncoder",
     "Transform",
     "check_image",
+    "class_names",
     "collate",
     "eval_transform",
     "find_bad_images",
+    "fold_splits",
     "list_pictures",
     "open_dataset",
     "read_image",
     "read_split",
+    "require_label_sets",
     "require_labels",
     "seeded",
     "stratified_split",

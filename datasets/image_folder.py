@@ -20,7 +20,8 @@ from .splits import SPLIT_NAMES, SPLITS, find_split
 
 LAYOUTS = (
     "Understood are: class folders of pictures (ROOT/cat/1.jpg), the same below split folders (ROOT/train/cat/1.jpg, "
-    "with val or test beside train), and a table, given by its own path (ROOT/labels.csv)."
+    "with val or test beside train), the VOC layout (ROOT/JPEGImages, ROOT/Annotations), and a table, given by its own "
+    "path (ROOT/labels.csv)."
 )
 
 

@@ -7,7 +7,11 @@ key                   in a ``Record``             in a ``Sample``               
 ====================  ==========================  =================================  ==========================
 ``label``             the class's name, text      int64 scalar, the class's index    int64 ``[B]``
 ``labels``            names, a tuple of text      float32 ``[K]``, 1 where it holds  float32 ``[B, K]``
+``subject``           who or what is shown, text  -                                  -
 ====================  ==========================  =================================  ==========================
+
+A patient, person, animal or thing is a ``subject`` if several images may show the same one; images of one subject are
+never on both sides of a cut. No network sees it, so it isn't encoded.
 
 Names stay text in records, because only whoever uses the data knows the order of its classes: a trained model's own,
 or the thousand of ImageNet.

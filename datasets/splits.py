@@ -3,9 +3,10 @@
 import csv
 import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
+from typing import NamedTuple
 
 from .sample import DataError, Record
 
@@ -38,6 +39,10 @@ def stratified_split(records: Sequence[Record], *, fraction: float, seed: int) -
     of the files nor the machine, and a file that is added moves at most one other of its class across. Records of
     several labels form a class by their first.
 
+    Records of one ``subject`` stay together: the subject is what is counted and drawn, by a hash of its own name, in
+    the class that most of its records have (of equally many, the first by name). A class that is nobody's most
+    frequent may then end up on one side only.
+
     Args:
         records: What to cut; the records of each part keep their order.
         fraction: The share of each class for ``val``, rounded, but with two records or more at least one for either.
@@ -45,17 +50,51 @@ def stratified_split(records: Sequence[Record], *, fraction: float, seed: int) -
     """
     if not 0 < fraction < 1:
         raise DataError(f"The share that is set aside for validation lies between 0 and 1; {fraction} doesn't.")
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        groups[_stratum(record)].append(record)
-    val: set[str] = set()
-    for group in groups.values():
-        count = min(len(group) - 1, max(1, round(fraction * len(group))))
-        val.update(record.name for record in sorted(group, key=lambda record: _rank(record.name, seed))[:count])
-    return {
-        "train": tuple(record for record in records if record.name not in val),
-        "val": tuple(record for record in records if record.name in val),
-    }
+    val: set[_Unit] = set()
+    for units in _strata(records).values():
+        count = min(len(units) - 1, max(1, round(fraction * len(units))))
+        val.update(_ranked(units, seed)[:count])
+    return _divide(records, val)
+
+
+def fold_splits(records: Sequence[Record], *, folds: int, seed: int) -> list[dict[str, tuple[Record, ...]]]:
+    """Cut records into ``train`` and ``val`` in several ways, so that each record is in ``val`` exactly once.
+
+    The records of a class are ranked as in ``stratified_split`` and dealt out to the folds in turn; the next class goes
+    on where the last one stopped. So the number of records in ``val``, of a class and in all, differs by one at most
+    between folds, and a class with fewer records than folds reaches as many folds as it has records. Where there are
+    subjects, this holds for their number: all records of a subject are in the same fold.
+
+    Args:
+        records: What to cut; the records of each part keep their order.
+        folds: From 2 up to the number of records, or of subjects: then one is left out at a time.
+        seed: Any whole number.
+
+    Returns:
+        For each fold its ``train`` and ``val``.
+
+    Raises:
+        DataError: Fewer than 2 folds, or more than there are records or subjects.
+    """
+    strata = _strata(records)
+    dealt = [unit for label in sorted(strata) for unit in _ranked(strata[label], seed)]
+    if not 2 <= folds <= len(dealt):
+        what = "subjects" if any(unit.is_subject for unit in dealt) else "images"
+        raise DataError(
+            f"{len(dealt)} {what} can't be cut into {folds} folds: each fold validates on at least one of them and "
+            f"trains on the rest, so take from 2 to {len(dealt)}."
+        )
+    return [_divide(records, set(dealt[fold::folds])) for fold in range(folds)]
+
+
+def find_cut_subjects(splits: Mapping[str, Iterable[Record]]) -> dict[str, tuple[str, ...]]:
+    """Return the subjects with records in more than one split, sorted, and the splits of each."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for split, records in splits.items():
+        for record in records:
+            if "subject" in record.targets:
+                found[record.targets["subject"]][split] = None
+    return {subject: tuple(found[subject]) for subject in sorted(found) if len(found[subject]) > 1}
 
 
 def write_split(path: Path, splits: Mapping[str, Iterable[Record]]) -> None:
@@ -122,10 +161,43 @@ def apply_split(
     return splits, sum(record.name not in chosen for record in records)
 
 
+class _Unit(NamedTuple):
+    """What a cut can't divide: all records of a subject, or one record of nobody in particular."""
+
+    name: str
+    is_subject: bool
+
+
+def _unit(record: Record) -> _Unit:
+    subject = record.targets.get("subject")
+    return _Unit(record.name, False) if subject is None else _Unit(subject, True)
+
+
+def _strata(records: Iterable[Record]) -> dict[str, list[_Unit]]:
+    """Return the units of each class, by the class that most of a unit's records have."""
+    labels: dict[_Unit, Counter[str]] = defaultdict(Counter)
+    for record in records:
+        labels[_unit(record)][_stratum(record)] += 1
+    strata: dict[str, list[_Unit]] = defaultdict(list)
+    for unit, counts in labels.items():
+        strata[min(counts, key=lambda label: (-counts[label], label))].append(unit)
+    return strata
+
+
 def _stratum(record: Record) -> str:
     labels = record.targets.get("labels") or ("",)
     return str(record.targets.get("label", labels[0]))
 
 
-def _rank(name: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}/{name}".encode("utf-8", errors="surrogateescape")).digest()
+def _ranked(units: Iterable[_Unit], seed: int) -> list[_Unit]:
+    def rank(unit: _Unit) -> tuple[bytes, _Unit]:
+        return hashlib.sha256(f"{seed}/{unit.name}".encode("utf-8", errors="surrogateescape")).digest(), unit
+
+    return sorted(units, key=rank)
+
+
+def _divide(records: Sequence[Record], val: Set[_Unit]) -> dict[str, tuple[Record, ...]]:
+    return {
+        "train": tuple(record for record in records if _unit(record) not in val),
+        "val": tuple(record for record in records if _unit(record) in val),
+    }

@@ -6,6 +6,7 @@ column          meaning
 ``path``        the image, absolute or relative to the table's folder
 ``label``       its one class, taken as text: ``01`` stays ``01``
 ``labels``      instead of ``label``: any number of classes with ``;`` between them, or a list column in Parquet
+``subject``     optional: who or what is shown, a patient for example; no cut puts its images on both sides
 ``split``       optional: train, val or test, or a synonym
 ==============  ================================================================================================
 
@@ -24,7 +25,12 @@ from .splits import SPLITS, find_split
 
 TABLE_EXTENSIONS = (".csv", ".tsv", ".parquet")
 
-_COLUMNS = ("path", "label", "labels", "split")
+_COLUMNS = ("path", "label", "labels", "subject", "split")
+
+_LIKE_SUBJECT = {
+    *("subject", "subjects", "subject_id", "subject_name", "person", "person_id", "patient", "patient_id"),
+    *("patientid", "participant", "participant_id", "animal", "animal_id", "identity"),
+}
 
 _Row = dict[str, Any]
 
@@ -34,7 +40,8 @@ def read_table(path: Path) -> Contents:
 
     Raises:
         DataError: Naming the file, and the row where there is one: the table can't be read or is empty, a column is
-            missing, a path or label is empty, an image stands in two rows, a split isn't known, no image is there.
+            missing, a path, label or subject is empty, an image stands in two rows, a split isn't known, no image is
+            there.
     """
     columns, rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
     _check_columns(columns, path)
@@ -50,7 +57,9 @@ def read_table(path: Path) -> Contents:
     if not records:
         raise DataError(f"{path}: the table has no rows.")
     _check_some_exist([record for _, record in records], path)
-    return _sorted_out(records)
+    contents = _sorted_out(records)
+    contents.notes += _note_subjects(columns, path)
+    return contents
 
 
 def _read_csv(path: Path) -> tuple[list[str], Iterator[tuple[int, _Row]]]:
@@ -120,18 +129,40 @@ def _near(wanted: str, columns: list[str]) -> str:
     return f" Is it '{likely}'? Call it '{wanted}'."
 
 
+def _note_subjects(columns: list[str], path: Path) -> list[str]:
+    """Return a note if the table seems to tell who is shown under a name that isn't read."""
+    likely = [name for name in columns if name.lower().replace(" ", "_") in _LIKE_SUBJECT]
+    if "subject" in columns or not likely:
+        return []
+    return [
+        f"{path}: the column '{likely[0]}' isn't read. If it tells which images show the same one, call it 'subject', "
+        "and no cut will put those on both sides."
+    ]
+
+
 def _read_row(row: _Row, folder: Path, where: str) -> Record:
     path = _text(row["path"])
     if not path:
         raise DataError(f"{where}: the path is empty.")
+    return Record(folder / path, _read_targets(row, path, where), PurePath(path).as_posix())
+
+
+def _read_targets(row: _Row, path: str, where: str) -> dict[str, Any]:
+    targets: dict[str, Any] = {}
     if "label" in row:
-        label = _text(row["label"])
-        if not label:
-            raise DataError(f"{where}: the label of '{path}' is empty.")
-        return Record(folder / path, {"label": label}, PurePath(path).as_posix())
-    labels = row["labels"] if isinstance(row["labels"], list) else _text(row["labels"]).split(";")
-    names = tuple(dict.fromkeys(text for label in labels if (text := _text(label))))
-    return Record(folder / path, {"labels": names}, PurePath(path).as_posix())
+        targets["label"] = _text(row["label"])
+    else:
+        labels = row["labels"] if isinstance(row["labels"], list) else _text(row["labels"]).split(";")
+        targets["labels"] = tuple(dict.fromkeys(text for label in labels if (text := _text(label))))
+    if "subject" in row:
+        targets["subject"] = _text(row["subject"])
+    if targets.get("label") == "":
+        raise DataError(f"{where}: the label of '{path}' is empty.")
+    if targets.get("subject") == "":
+        raise DataError(
+            f"{where}: the subject of '{path}' is empty. If it isn't known, but nobody else's, make up a name for it."
+        )
+    return targets
 
 
 def _text(value: Any) -> str:

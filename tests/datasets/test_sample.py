@@ -60,6 +60,7 @@ def test_names_become_indices_in_the_order_of_the_given_classes():
     assert (labels.tolist(), labels.dtype) == ([1, 0, 1], torch.float32)
     assert encode(Record(Path("a.jpg"), {"labels": ()}, "a.jpg"))["labels"].tolist() == [0, 0, 0]
     assert encode(Record(Path("a.jpg"), {}, "a.jpg")) == {}
+    assert encode(Record(Path("a.jpg"), {"subject": "anybody"}, "a.jpg")) == {}
 
 
 @pytest.mark.parametrize("targets", [{"label": "cats"}, {"labels": ("dog", "cats")}])

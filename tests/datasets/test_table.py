@@ -72,6 +72,26 @@ def test_several_labels(write):
     }
 
 
+def test_subjects_are_text(write, tmp_path):
+    path = write("path,label,subject\nimg/0.png,a, 01\nimg/1.png,b,1\nimg/2.png,b,01\n")
+    assert {name: targets["subject"] for name, targets in _all(open_dataset(path, "train")).items()} == {
+        "img/0.png": "01",
+        "img/1.png": "1",
+        "img/2.png": "01",
+    }
+    table = {"path": ["img/0.png", "img/1.png"], "labels": [["a"], []], "subject": [7, 8]}
+    parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
+    assert _all(open_dataset(tmp_path / "a.parquet", "train"))["img/1.png"] == {"labels": (), "subject": "8"}
+
+
+@pytest.mark.parametrize("column", ["Subject", "patient_id", "Patient ID"])
+def test_a_column_that_looks_like_subjects_is_noted(write, column):
+    rows = "img/0.png,a,1\nimg/1.png,a,1\n"
+    data = open_dataset(write(f"path,label,{column}\n{rows}"), "train")
+    assert any(f"labels.csv: the column '{column}' isn't read. If it tells" in note for note in data.notes)
+    assert not any("isn't read" in note for note in open_dataset(write(f"path,label,x\n{rows}"), "train").notes)
+
+
 @pytest.mark.parametrize("label", [[7, 7, 8], ["07", "7", "8"]])
 def test_parquet(tmp_path, write, label):
     table = {"path": [f"img/{i}.png" for i in range(3)], "label": label, "split": ["train", "train", "val"]}
@@ -109,6 +129,10 @@ def test_absolute_paths_and_single_missing_files_are_taken(write, tmp_path):
         ("path,label,labels\nimg/0.png,a,b\n", "'label' and 'labels' can't both be there"),
         ("path,label\nimg/0.png,a\n ,b\n", "row 3: the path is empty"),
         ("path,label\nimg/0.png,a\nimg/1.png,\n", "row 3: the label of 'img/1.png' is empty"),
+        (
+            "path,label,subject\nimg/0.png,a,p\nimg/1.png,a,\n",
+            "row 3: the subject of 'img/1.png' is empty. If",
+        ),
         ("path,label\nimg/0.png,a\n\nimg/1.png,a,b\n", "row 4: 3 values for the 2 columns path, label"),
         ("path,label\nimg/0.png,a\nimg/1.png,a\nimg/0.png,b\n", "row 4: the image 'img/0.png' is in row 2 already"),
         ("path,label,split\nimg/0.png,a,trian\n", "row 2: the split 'trian' isn't one of .*Did you mean 'train'"),
