@@ -65,9 +65,6 @@ class EpochBatches(Sampler[list[Key]]):
         """
         if batch_size < 1:
             raise UserError(f"The batch size is 1 or more, not {batch_size}.")
-        self.rank, self.processes = process
-        if not 0 <= self.rank < self.processes:
-            raise UserError(f"Of {self.processes} processes there is none with rank {self.rank}.")
         self.num_samples = num_samples
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -75,7 +72,18 @@ class EpochBatches(Sampler[list[Key]]):
         self.sample_weights = None if sample_weights is None else self._check_weights(sample_weights)
         self.epoch = 0
         self.position = 0
-        if shuffle and self.processes > 1:
+        self.share(*process)
+
+    def share(self, rank: int, processes: int) -> None:
+        """Take the part of one process among several; before the first batch.
+
+        Raises:
+            UserError: A rank that there isn't, or a training step for which a process would have no sample.
+        """
+        if not 0 <= rank < processes:
+            raise UserError(f"Of {processes} processes there is none with rank {rank}.")
+        self.rank, self.processes = rank, processes
+        if self.shuffle and processes > 1:
             self._check_shares()
 
     def set_epoch(self, epoch: int) -> None:

@@ -218,6 +218,17 @@ def _flat(seen: list[tuple[list[int], torch.Tensor]]) -> tuple[list[int], list[t
     return [index for indices, _ in seen for index in indices], [image for _, images in seen for image in images]
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_loader_may_be_shared_after_it_was_made(make_loader, shuffle):
+    """Frameworks start their processes, and tell their ranks, when the loaders are there already."""
+    loader = make_loader(shuffle=shuffle)
+    loader.share(1, 2)
+    assert len(loader) == len(make_loader(shuffle=shuffle, process=(1, 2)))
+    _assert_same(_epochs(make_loader(shuffle=shuffle, process=(1, 2))), _epochs(loader))
+    with pytest.raises(UserError, match="Of 2 processes there is none with rank 2"):
+        loader.share(2, 2)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluating_processes_have_the_batches_of_a_single_one(make_loader, workers):
     alone = _epochs(make_loader(shuffle=False), epochs=(0,))
