@@ -5,6 +5,7 @@ Knows nothing of networks. ``open_dataset`` finds out what a path holds; a ``Sam
 """
 
 from .annotated_images import AnnotatedImages, require_label_sets, require_labels
+from .balance import balanced_weights, class_weights, positive_weights
 from .contents import class_names
 from .digits import write_digits
 from .epoch_batches import EpochBatches
@@ -37,14 +38,17 @@ __all__ = [
     "SampleDataset",
     "TargetEncoder",
     "Transform",
+    "balanced_weights",
     "check_image",
     "class_names",
+    "class_weights",
     "collate",
     "eval_transform",
     "find_bad_images",
     "fold_splits",
     "list_pictures",
     "open_dataset",
+    "positive_weights",
     "read_image",
     "read_split",
     "require_label_sets",
