@@ -140,24 +140,16 @@ class ResumableLoader:
         self._stop_workers: weakref.finalize[..., Any] | None = None
 
     def share(self, rank: int, processes: int) -> None:
-        """Take the part of one process among several; before the first batch.
+        """Take the part of one process among several, as the constructor's ``process``; before the first batch.
 
         Raises:
-            UserError: Too few samples for the processes.
+            UserError: There is no such rank, or too few samples for the processes.
         """
         self.batch_sampler.share(rank, processes)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; another one than before starts at its first batch."""
         self.batch_sampler.set_epoch(epoch)
-
-    def share(self, rank: int, processes: int) -> None:
-        """Keep the part of one of several processes, as ``process`` of the constructor; before iterating.
-
-        Raises:
-            UserError: There is no such rank, or too few samples for the processes.
-        """
-        self.batch_sampler.share(rank, processes)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loader stands, as plain values: batches handed out, not batches read ahead.
