@@ -1,11 +1,12 @@
 """Command-line and YAML arguments from an option dataclass.
 
 jsonargparse does the parsing, the types and ``--config``/``--print_config``. Made here: dashed flags from field names,
-lists as several words, help from the docstrings under the fields, and the nearest flag for one that isn't known.
+lists as several words, help from the docstrings under the fields, and the nearest flag for one that isn't known. A field
+made by :func:`positional` is a word without a flag.
 """
 
 import re
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -15,6 +16,16 @@ from jsonargparse import ActionYesNo, ArgumentError, ArgumentParser
 from ..backbones.errors import UserError, did_you_mean
 
 Options = TypeVar("Options")
+
+
+def positional(shown: str, **settings: Any) -> Any:
+    """Return a dataclass field that is given by its place: ``compare A B`` rather than ``--first A --second B``.
+
+    Args:
+        shown: What help and messages call it.
+        settings: Of :func:`dataclasses.field`; with a default the word may be left out.
+    """
+    return field(metadata={"positional": shown}, **settings)
 
 
 def parse_options(options_type: type[Options], arguments: list[str], *, prog: str, description: str) -> Options:
@@ -44,10 +55,15 @@ def _add_fields(parser: ArgumentParser, options_type: type, *, prefix: str) -> N
     hints, helps = get_type_hints(options_type), field_help(options_type)
     for item in fields(options_type):
         flag = f"{prefix}{item.name.replace('_', '-')}"
+        text, kind = helps.get(item.name, ""), _argument(hints[item.name], item)
         if is_dataclass(hints[item.name]):
             _add_fields(parser, hints[item.name], prefix=f"{flag}.")
+        elif shown := item.metadata.get("positional"):
+            # argparse takes a word that may be left out by nargs, and refuses to hear that one is required
+            place = {**kind, "nargs": "?"} if "default" in kind else {"type": kind["type"]}
+            target.add_argument(item.name, metavar=shown, help=text, **place)
         else:
-            target.add_argument(f"--{flag}", help=helps.get(item.name, ""), **_argument(hints[item.name], item))
+            target.add_argument(f"--{flag}", help=text, **kind)
 
 
 def _argument(hint: Any, item: Field[Any]) -> dict[str, Any]:
@@ -112,7 +128,7 @@ def _explain(parser: ArgumentParser, message: str, prog: str) -> str:
         if found := re.search(complaint.pattern, message):
             key = found["key"].strip()
             if complaint.wording.startswith("Missing"):
-                key = ", ".join(_flag(name) for name in key.split(", "))
+                key = ", ".join(_shown(parser, name) for name in key.split(", "))
                 return complaint.wording.format(key=key) + help_hint
             return complaint.wording.format(key=key) + _nearest(parser, key) + help_hint
     if "object is not iterable" in message:
@@ -120,7 +136,7 @@ def _explain(parser: ArgumentParser, message: str, prog: str) -> str:
         return (
             f"A list got a single value in the YAML file; write [224], not 224. Lists: {', '.join(lists)}." + help_hint
         )
-    return _value_complaint(message) + help_hint
+    return _value_complaint(parser, message) + help_hint
 
 
 def _nearest(parser: ArgumentParser, key: str) -> str:
@@ -136,7 +152,13 @@ def _flag(name: str) -> str:
     return "--" + name.lstrip("-").replace("_", "-")
 
 
-def _value_complaint(message: str) -> str:
+def _shown(parser: ArgumentParser, name: str) -> str:
+    """Return how the command line writes an argument: a flag, or the word in its place."""
+    words = {action.dest: action.metavar for action in parser._actions if not action.option_strings}
+    return str(words[name]) if name in words else _flag(name)
+
+
+def _value_complaint(parser: ArgumentParser, message: str) -> str:
     """Return ``--flag: what was expected and what was given`` from a type error of several lines."""
     found = re.search(r"[Kk]ey \"(?P<key>[^\"]+)\"(?: element \d+)?:\s*(?P<rest>.*)", message, flags=re.DOTALL)
     if not found:
@@ -144,11 +166,11 @@ def _value_complaint(message: str) -> str:
     expected = re.findall(r"Expected an? (.+?)(?:\. Got value: .*)?$", found["rest"], flags=re.MULTILINE)
     given = re.search(r"(?:Got value|Given value): (.*)", found["rest"])
     if not expected or not given:
-        return f"{_flag(found['key'])}: {found['rest'].strip()}"
+        return f"{_shown(parser, found['key'])}: {found['rest'].strip()}"
     allowed = [_plain_type(kind) for kind in expected if "NoneType" not in kind]
     choices = re.findall(r"'([^']+)'", allowed[0]) if "one of" in allowed[0] else []
     near = did_you_mean(given[1].strip(), choices)
-    return f"{_flag(found['key'])} takes {' or '.join(allowed)}, not '{given[1].strip()}'.{near}"
+    return f"{_shown(parser, found['key'])} takes {' or '.join(allowed)}, not '{given[1].strip()}'.{near}"
 
 
 def _plain_type(kind: str) -> str:

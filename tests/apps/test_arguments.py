@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from onetrunk.apps.arguments import field_help, parse_options
+from onetrunk.apps.arguments import field_help, parse_options, positional
 from onetrunk.backbones.errors import UserError
 
 
@@ -117,3 +117,52 @@ def test_a_single_value_for_a_list_in_yaml_is_explained(tmp_path: Path) -> None:
     config.write_text("data: d\nimage_size: 64\n")
     with pytest.raises(UserError, match=r"write \[224\], not 224. Lists: --image-size"):
         parse("--config", str(config))
+
+
+@dataclass(kw_only=True)
+class Placed:
+    """A command with words in places."""
+
+    first: str = positional("A")
+    """The one run."""
+    count: int = positional("COUNT", default=3)
+    """How many."""
+    show_all: bool = False
+    """Show all."""
+
+
+def place(*words: str) -> Placed:
+    return parse_options(Placed, list(words), prog="onetrunk app command", description="")
+
+
+def test_words_in_places_need_no_flag_and_may_have_a_default() -> None:
+    assert place("x") == Placed(first="x", count=3)
+    assert place("x", "5", "--show-all") == place("--show-all", "x", "5") == Placed(first="x", count=5, show_all=True)
+
+
+def test_help_shows_words_in_places_by_their_names(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        place("--help")
+    text = capsys.readouterr().out
+    assert "A [COUNT]" in text
+    assert "The one run." in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], r"Missing: A\. See: onetrunk app command --help"),
+        (["x", "many"], r"COUNT takes a whole number, not 'many'"),
+        (["x", "3", "more"], r"Unknown option 'more'"),
+        (["x", "--show-al"], r"Did you mean '--show-all'\?"),
+    ],
+)
+def test_messages_name_words_in_places_as_help_does(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        place(*words)
+
+
+def test_yaml_gives_words_in_places_by_their_fields(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("count: 7\n")
+    assert place("x", "--config", str(config)).count == 7
