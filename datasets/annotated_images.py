@@ -109,8 +109,8 @@ class AnnotatedImages:
         splits = fold_splits(pool, folds=folds, seed=seed)[fold - 1]
         splits |= {split: records for split, records in self.found.items() if split == "test"}
         origin = f"fold {fold} of {folds}, seed {seed} of {'+'.join(filter(None, sources)) or 'everything'}"
-        notes = [note for note in self.notes if note not in note_cut_subjects(self.root, self.splits)]
-        notes += note_cut_subjects(self.root, splits)
+        notes = [note for note in self.notes if note not in note_splits(self.root, self.splits)]
+        notes += note_splits(self.root, splits)
         return replace(self, splits=splits, splits_origin=origin, notes=tuple(notes)).select(self.split)
 
     def class_counts(self) -> dict[str, int]:
@@ -180,16 +180,20 @@ def require_label_sets(images: AnnotatedImages) -> AnnotatedImages:
     return replace(images, splits=convert_all(images.splits), found=convert_all(images.found))
 
 
-def note_cut_subjects(root: Path, splits: Mapping[str, tuple[Record, ...]]) -> list[str]:
-    """Return a note if a subject has images in several splits."""
-    cut = find_cut_subjects(splits)
-    if not cut:
-        return []
-    subject, places = next(iter(cut.items()))
-    return [
-        f"{root}: {len(cut)} subject{'s have' if len(cut) > 1 else ' has'} images in more than one split, e.g. "
-        f"'{subject}' in {' and '.join(places)}. How a model does on other subjects can't be told from such splits."
-    ]
+def note_splits(root: Path, splits: Mapping[str, tuple[Record, ...]]) -> list[str]:
+    """Return notes on subjects with images in several splits, and on classes that are measured but not trained."""
+    notes = []
+    if cut := find_cut_subjects(splits):
+        subject, places = next(iter(cut.items()))
+        notes.append(
+            f"{root}: {len(cut)} subject{'s have' if len(cut) > 1 else ' has'} images in more than one split, e.g. "
+            f"'{subject}' in {' and '.join(places)}. How a model does on other subjects can't be told from such splits."
+        )
+    trained, measured = ({name for one in splits.get(key, ()) for name in class_names(one)} for key in ("train", "val"))
+    if trained and (untrained := sorted(measured - trained)):
+        names = ", ".join(f"'{name}'" for name in untrained[:3]) + (", ..." if len(untrained) > 3 else "")
+        notes.append(f"{root}: no image of {names} is in 'train', only in 'val', so it can't be learned.")
+    return notes
 
 
 def _excerpt(record: Record) -> tuple[int, str] | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..backbones.errors import did_you_mean, unknown
-from .annotated_images import AnnotatedImages, note_cut_subjects
+from .annotated_images import AnnotatedImages, note_splits
 from .contents import Contents
 from .image_folder import describe_folder, read_image_folder
 from .sample import DataError, Record
@@ -63,7 +63,7 @@ def open_dataset(
             notes.append(f"{root}: {unlisted} images aren't listed in {split_file} and were left out.")
     else:
         splits, origin = _cut(dict(found), _ORIGINS[layout], val_fraction, split_seed)
-    notes += [*_note_classes(root, contents), *note_cut_subjects(root, splits)]
+    notes += [*_note_classes(root, contents), *note_splits(root, splits)]
     opened = AnnotatedImages(root, ALL, splits, found, contents.classes, layout, origin, tuple(notes))
     return opened.select(split)
 

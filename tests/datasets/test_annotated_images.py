@@ -130,6 +130,16 @@ def test_a_fold_depends_on_no_cut_before_it(tmp_path, unsplit_pets):
     assert fold.splits != data.with_fold(2, folds=3, seed=1).splits
 
 
+def test_a_class_that_a_fold_leaves_nothing_of_to_train_on_is_noted(write_table):
+    path = write_table("label", ["cat"] * 5 + ["dog"] * 5 + ["owl"])
+    folds = [open_dataset(path, "val").with_fold(fold, folds=4, seed=0) for fold in range(1, 5)]
+    untrained = [any("no image of 'owl' is in 'train', only in 'val'" in note for note in fold.notes) for fold in folds]
+    assert untrained == [fold.class_counts()["owl"] == 1 for fold in folds]
+    assert sum(untrained) == 1
+    last = folds[untrained.index(True)]
+    assert last.with_fold(untrained.index(False) + 1, folds=4, seed=0).notes == ()
+
+
 def test_a_fold_is_kept_in_a_split_file(tmp_path, unsplit_pets):
     fold = open_dataset(unsplit_pets, "val").with_fold(3, folds=4, seed=0)
     write_split(tmp_path / "split.csv", fold.splits)
