@@ -1,8 +1,13 @@
 """What a reader of data sets hands to ``open_dataset``."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from .sample import Record
+from .sample import DataError, Record
+
+_LISTED_FAULTS = 20
 
 
 @dataclass
@@ -13,6 +18,16 @@ class Contents:
     """By split; the only key is the empty text where the data set has no splits."""
     notes: list[str] = field(default_factory=list)
     """What was left aside, in full sentences."""
+    faults: list[str] = field(default_factory=list)
+    """What is wrong with single rows, files or folders, in full sentences that name them; all else is in ``splits``."""
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Add a ``DataError`` to the faults and go on, so that a data set's owner hears of all of them at once."""
+        try:
+            yield
+        except DataError as error:
+            self.faults.append(str(error))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -20,6 +35,16 @@ class Contents:
         everything = [record for records in self.splits.values() for record in records]
         trained_on = self.splits.get("", self.splits.get("train", ()))
         return tuple(sorted({name for record in trained_on or everything for name in class_names(record)}))
+
+
+def raise_faults(root: Path, faults: Sequence[str]) -> None:
+    """Raise one ``DataError`` that lists the faults of a data set, if there are any."""
+    if len(faults) == 1:
+        raise DataError(faults[0])
+    if faults:
+        more = len(faults) - _LISTED_FAULTS
+        lines = [*faults[:_LISTED_FAULTS], *([f"... and {more:,} more"] if more > 0 else [])]
+        raise DataError(f"{root}: {len(faults):,} faults:\n  " + "\n  ".join(lines))
 
 
 def class_names(record: Record) -> tuple[str, ...]:

@@ -28,16 +28,18 @@ LAYOUTS = (
 def read_image_folder(root: Path) -> Contents:
     """Read the names in an image folder; no picture is opened.
 
+    Returns:
+        What it holds. Its ``faults`` name the empty class folders of the part that is trained on.
+
     Raises:
-        DataError: Saying what was found instead: no pictures, pictures without class folders, an empty class folder in
-            the part that is trained on, two folders for one split, a folder one level too high, folders that look like
-            splits under unknown names.
+        DataError: Saying what was found instead: no pictures, pictures without class folders, two folders for one
+            split, a folder one level too high, folders that look like splits under unknown names.
     """
     split_folders = _find_split_folders(root)
     if split_folders:
         return _read_splits(root, split_folders)
     contents = Contents({})
-    contents.splits[""] = _read_classes(root, root, is_trained_on=True, notes=contents.notes)
+    contents.splits[""] = _read_classes(root, root, contents, is_trained_on=True)
     return contents
 
 
@@ -83,7 +85,7 @@ def _read_splits(root: Path, split_folders: dict[str, Path]) -> Contents:
             continue
         folder = split_folders[split]
         if _list(folder)[0]:
-            contents.splits[split] = _read_classes(root, folder, is_trained_on=split == "train", notes=contents.notes)
+            contents.splits[split] = _read_classes(root, folder, contents, is_trained_on=split == "train")
         else:
             contents.notes.append(
                 f"{folder} holds no class folders and isn't used; it holds {describe_folder(folder)}."
@@ -96,7 +98,8 @@ def _read_splits(root: Path, split_folders: dict[str, Path]) -> Contents:
     return contents
 
 
-def _read_classes(root: Path, folder: Path, *, is_trained_on: bool, notes: list[str]) -> tuple[Record, ...]:
+def _read_classes(root: Path, folder: Path, contents: Contents, *, is_trained_on: bool) -> tuple[Record, ...]:
+    """Return the records below a folder of class folders; what is odd there goes to the notes and faults."""
     names, loose, _ = _list(folder)
     if not names:
         raise DataError(f"{folder}: no class folders, but {describe_folder(folder)}. {LAYOUTS}")
@@ -110,14 +113,16 @@ def _read_classes(root: Path, folder: Path, *, is_trained_on: bool, notes: list[
     if not records:
         raise DataError(f"{folder}: no pictures in its folders; it holds {describe_folder(folder)}. {LAYOUTS}")
     _check_level(folder, names)
-    if empty and is_trained_on:
-        raise DataError(
-            f"{empty[0]}: the class folder has no pictures, it holds {describe_folder(empty[0])}. Fill or remove it. "
+    if is_trained_on:
+        contents.faults += [
+            f"{path}: the class folder has no pictures, it holds {describe_folder(path)}. Fill or remove it. "
             f"Pictures end in {', '.join(IMAGE_EXTENSIONS)}."
-        )
-    notes += [f"{path}: the class folder has no pictures." for path in empty]
+            for path in empty
+        ]
+    else:
+        contents.notes += [f"{path}: the class folder has no pictures." for path in empty]
     if loose:
-        notes.append(f"{folder}: left out, being in no class folder: {_count(loose, 'picture', 'pictures')}.")
+        contents.notes.append(f"{folder}: left out, being in no class folder: {_count(loose, 'picture', 'pictures')}.")
     return tuple(sorted(records, key=lambda record: record.name))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..backbones.errors import did_you_mean, unknown
 from .annotated_images import AnnotatedImages, note_splits
-from .contents import Contents
+from .contents import Contents, raise_faults
 from .image_folder import describe_folder, read_image_folder
 from .sample import DataError, Record
 from .splits import ALL, apply_split, read_split, stratified_split
@@ -48,11 +48,42 @@ def open_dataset(
     Raises:
         DataError: Saying what is wrong with the path, the layout, the split or a class, and what is understood.
     """
+    opened, faults = open_with_faults(
+        path,
+        format=format,
+        split_seed=split_seed,
+        val_fraction=val_fraction,
+        split_file=split_file,
+        count_difficult=count_difficult,
+    )
+    raise_faults(opened.root, faults)
+    return opened.select(split)
+
+
+def open_with_faults(
+    path: Path | str,
+    *,
+    format: str = "auto",
+    split_seed: int = 0,
+    val_fraction: float = 0.2,
+    split_file: Path | None = None,
+    count_difficult: bool = False,
+) -> tuple[AnnotatedImages, list[str]]:
+    """Open all of a data set but what is wrong with it, for which ``open_dataset`` refuses it.
+
+    Returns:
+        The data set with ``all`` selected and unchecked, and the faults of single rows, files or folders.
+
+    Raises:
+        DataError: As ``open_dataset``, where nothing sound is left or it can't be told what the path is.
+    """
     if format not in FORMATS:
         raise unknown("data format", format, FORMATS)
     root = Path(path)
     layout = _find_format(root) if format == "auto" else format
     contents = _read(root, layout, count_difficult)
+    if split_file is not None or not any(contents.splits.values()):
+        raise_faults(root, contents.faults)
     found, notes = contents.splits, list(contents.notes)
     if split_file is not None:
         everything = _join(found)
@@ -65,7 +96,7 @@ def open_dataset(
         splits, origin = _cut(dict(found), _ORIGINS[layout], val_fraction, split_seed)
     notes += [*_note_classes(root, contents), *note_splits(root, splits)]
     opened = AnnotatedImages(root, ALL, splits, found, contents.classes, layout, origin, tuple(notes))
-    return opened.select(split)
+    return opened, contents.faults
 
 
 def _find_format(root: Path) -> str:

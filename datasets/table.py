@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ..backbones.errors import did_you_mean
-from .contents import Contents
+from .contents import Contents, raise_faults
 from .sample import DataError, Record
 from .splits import SPLITS, find_split
 
@@ -38,50 +38,66 @@ _Row = dict[str, Any]
 def read_table(path: Path) -> Contents:
     """Read a table of images; no picture is opened.
 
+    Returns:
+        What it holds. Its ``faults`` name the rows: a number of values that isn't the columns', quotes that don't
+        match, an empty path, label or subject, an image that stands in two rows, an unknown split; or that no image is
+        there at all.
+
     Raises:
-        DataError: Naming the file, and the row where there is one: the table can't be read or is empty, a column is
-            missing, a path, label or subject is empty, an image stands in two rows, a split isn't known, no image is
-            there.
+        DataError: Naming the file: the table can't be read or is empty, a column is missing.
     """
-    columns, rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
+    contents = Contents({})
+    columns, rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, contents)
     _check_columns(columns, path)
     records: list[tuple[str, Record]] = []
     seen: dict[str, int] = {}
     for number, row in rows:
-        where = f"{path}, row {number}"
-        record = _read_row(row, path.parent, where)
-        if record.name in seen:
-            raise DataError(f"{where}: the image '{record.name}' is in row {seen[record.name]} already.")
-        seen[record.name] = number
-        records.append((_read_split(row, where), record))
-    if not records:
+        faults = list(_find_faults(row, number, seen, path))
+        contents.faults += faults
+        if not faults:
+            records.append(_read_row(row, path.parent))
+    if not records and not contents.faults:
         raise DataError(f"{path}: the table has no rows.")
-    _check_some_exist([record for _, record in records], path)
-    contents = _sorted_out(records)
+    contents.faults += _none_exists([record for _, record in records], path)
+    contents.splits = _sort_out(records)
     contents.notes += _note_subjects(columns, path)
     return contents
 
 
-def _read_csv(path: Path) -> tuple[list[str], Iterator[tuple[int, _Row]]]:
+def _read_csv(path: Path, contents: Contents) -> tuple[list[str], Iterator[tuple[int, _Row]]]:
     text = _read_text(path)
-    lines = text.splitlines()
-    header = lines[0] if lines else ""
+    header = (text.splitlines() or [""])[0]
     delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
-    columns = [name.strip() for name in next(reader, [])]
+    lines = _read_lines(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True), path, contents)
+    columns = [name.strip() for name in next(lines, (1, []))[1]]
+    raise_faults(path, contents.faults)  # of the header
 
     def rows() -> Iterator[tuple[int, _Row]]:
-        for values in reader:
-            if not any(value.strip() for value in values):
-                continue
-            if len(values) != len(columns):
-                raise DataError(
-                    f"{path}, row {reader.line_num}: {len(values)} values for the {len(columns)} columns "
+        for number, values in lines:
+            if len(values) == len(columns):
+                yield number, dict(zip(columns, values, strict=True))
+            else:
+                contents.faults.append(
+                    f"{path}, row {number}: {len(values)} values for the {len(columns)} columns "
                     f"{', '.join(columns)}. Put values that contain '{delimiter}' in quotes."
                 )
-            yield reader.line_num, dict(zip(columns, values, strict=True))
 
     return columns, rows()
+
+
+def _read_lines(reader: Any, path: Path, contents: Contents) -> Iterator[tuple[int, list[str]]]:
+    """Return the number and the values of each row that isn't blank; what isn't CSV is a fault."""
+    while True:
+        start = reader.line_num + 1
+        try:
+            values = next(reader, None)
+        except csv.Error as error:
+            contents.faults.append(f"{path}, row {start}: this is no row of CSV ({error}). Is a quote left open?")
+            continue
+        if values is None:
+            return
+        if any(value.strip() for value in values):
+            yield reader.line_num, values
 
 
 def _read_text(path: Path) -> str:
@@ -109,6 +125,10 @@ def _check_columns(columns: list[str], path: Path) -> None:
     present = ", ".join(columns) or "none"
     if "path" not in columns:
         raise DataError(f"{path}: the column 'path' is missing; columns: {present}.{_near('path', columns)}")
+    if twice := [name for name in _COLUMNS if columns.count(name) > 1]:
+        raise DataError(
+            f"{path}: the column '{twice[0]}' is there {columns.count(twice[0])} times; columns: {present}."
+        )
     if ("label" in columns) == ("labels" in columns):
         problem = "'label' and 'labels' can't both be there" if "label" in columns else "the column 'label' is missing"
         near = "" if "label" in columns else _near("label", columns)
@@ -140,14 +160,27 @@ def _note_subjects(columns: list[str], path: Path) -> list[str]:
     ]
 
 
-def _read_row(row: _Row, folder: Path, where: str) -> Record:
-    path = _text(row["path"])
+def _find_faults(row: _Row, number: int, seen: dict[str, int], table: Path) -> Iterator[str]:
+    """Return what is wrong with a row, and note in which row its image was seen first."""
+    where, path = f"{table}, row {number}", _text(row["path"])
     if not path:
-        raise DataError(f"{where}: the path is empty.")
-    return Record(folder / path, _read_targets(row, path, where), PurePath(path).as_posix())
+        yield f"{where}: the path is empty."
+    elif seen.setdefault(_name(path), number) != number:
+        yield f"{where}: the image '{_name(path)}' is in row {seen[_name(path)]} already."
+    if "label" in row and not _text(row["label"]):
+        yield f"{where}: the label of '{path}' is empty."
+    if "subject" in row and not _text(row["subject"]):
+        yield (
+            f"{where}: the subject of '{path}' is empty. If it isn't known, but nobody else's, make up a name for it."
+        )
+    split = _text(row.get("split", "train"))
+    if find_split(split) is None:
+        yield f"{where}: the split '{split}' isn't one of {', '.join(SPLITS)}.{did_you_mean(split, SPLITS)}"
 
 
-def _read_targets(row: _Row, path: str, where: str) -> dict[str, Any]:
+def _read_row(row: _Row, folder: Path) -> tuple[str, Record]:
+    """Return the split, empty where there are none, and the record of a row without faults."""
+    path = _text(row["path"])
     targets: dict[str, Any] = {}
     if "label" in row:
         targets["label"] = _text(row["label"])
@@ -156,42 +189,30 @@ def _read_targets(row: _Row, path: str, where: str) -> dict[str, Any]:
         targets["labels"] = tuple(dict.fromkeys(text for label in labels if (text := _text(label))))
     if "subject" in row:
         targets["subject"] = _text(row["subject"])
-    if targets.get("label") == "":
-        raise DataError(f"{where}: the label of '{path}' is empty.")
-    if targets.get("subject") == "":
-        raise DataError(
-            f"{where}: the subject of '{path}' is empty. If it isn't known, but nobody else's, make up a name for it."
-        )
-    return targets
+    return find_split(_text(row.get("split"))) or "", Record(folder / path, targets, _name(path))
+
+
+def _name(path: str) -> str:
+    return PurePath(path).as_posix()
 
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _read_split(row: _Row, where: str) -> str:
-    if "split" not in row:
-        return ""
-    given = _text(row["split"])
-    split = find_split(given)
-    if split is None:
-        raise DataError(f"{where}: the split '{given}' isn't one of {', '.join(SPLITS)}.{did_you_mean(given, SPLITS)}")
-    return split
-
-
-def _check_some_exist(records: list[Record], path: Path) -> None:
+def _none_exists(records: list[Record], path: Path) -> list[str]:
     """Tell a wrong folder, in which no image exists, from single missing ones, which count as bad data."""
-    if not any(record.path.exists() for record in records):
-        raise DataError(
-            f"{path}: none of its {len(records)} images exists, e.g. {records[0].path}. Paths are relative to the "
-            "table's folder."
-        )
+    if not records or any(record.path.exists() for record in records):
+        return []
+    return [
+        f"{path}: none of its {len(records)} images exists, e.g. {records[0].path}. Paths are relative to the "
+        "table's folder."
+    ]
 
 
-def _sorted_out(records: list[tuple[str, Record]]) -> Contents:
-    splits = {
+def _sort_out(records: list[tuple[str, Record]]) -> dict[str, tuple[Record, ...]]:
+    return {
         split: tuple(record for one, record in records if one == split)
         for split in ("", *SPLITS)
         if any(one == split for one, _ in records)
     }
-    return Contents(splits)

@@ -18,7 +18,7 @@ is there, and then val is cut from it by a seed. The lists of a single class (``
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -48,10 +48,13 @@ def read_voc(root: Path, *, count_difficult: bool = False) -> Contents:
         root: The folder that holds ``JPEGImages`` and ``Annotations``.
         count_difficult: Whether objects marked as difficult count as well.
 
+    Returns:
+        What it holds. Its ``faults`` name the file, and the element or line: XML that can't be parsed, an object
+        without a name, ``difficult`` that is neither 0 nor 1; an annotation of another file or without a picture; a
+        listed name without annotation, or listed twice.
+
     Raises:
-        DataError: Naming the file, and the element or line: no such layout, no annotations; XML that can't be parsed,
-            an object without a name, ``difficult`` that is neither 0 nor 1; an annotation of another file or without a
-            picture; a listed name without annotation, or listed twice; an empty list, two lists for one split.
+        DataError: No such layout, no annotations, an empty list, two lists for one split.
     """
     if not holds_voc(root):
         raise DataError(f"{root}: no VOC layout; that has the folders '{_PICTURES}' and '{_ANNOTATIONS}'.")
@@ -59,17 +62,20 @@ def read_voc(root: Path, *, count_difficult: bool = False) -> Contents:
     if not annotations:
         raise DataError(f"{root / _ANNOTATIONS}: no annotations; they end in .xml.")
     pictures = _find_pictures(root / _PICTURES)
-    read = {
-        split: [_read_annotation(annotations[name], pictures.get(name, []), root / _PICTURES) for name in names]
-        for split, names in (_read_lists(root, annotations) or {"": sorted(annotations)}).items()
-    }
-    contents = Contents({split: _make_records(found, root, count_difficult) for split, found in read.items()})
+    contents = Contents({})
+    lists = _read_lists(root, annotations, contents) or {"": sorted(annotations)}
+    read: dict[str, list[_Annotation]] = {split: [] for split in lists}
+    for split, names in lists.items():
+        for name in names:
+            with contents.gathering():
+                read[split].append(_read_annotation(annotations[name], pictures.get(name, []), root / _PICTURES))
+    contents.splits = {split: _make_records(found, root, count_difficult) for split, found in read.items()}
     hidden = sum(len(one.difficult - one.classes) for found in read.values() for one in found)
     if hidden and not count_difficult:
         contents.notes.append(
             f"{root}: {hidden} times all objects of a class in a picture are marked as difficult; they don't count."
         )
-    contents.notes += _note_left_out(root, contents, annotations, pictures)
+    contents.notes += _note_left_out(root, lists, annotations, pictures)
     return contents
 
 
@@ -97,7 +103,7 @@ def _find_pictures(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _read_lists(root: Path, annotations: Mapping[str, Path]) -> dict[str, list[str]]:
+def _read_lists(root: Path, annotations: Mapping[str, Path], contents: Contents) -> dict[str, list[str]]:
     """Return the names in each split, or nothing where there are no lists."""
     files: dict[str, Path] = {}
     for path in sorted((root / _LISTS).glob("*.txt")):
@@ -110,11 +116,11 @@ def _read_lists(root: Path, annotations: Mapping[str, Path]) -> dict[str, list[s
     if both.is_file() and not files.keys() & {"train", "val"}:
         files["train"] = both
     seen: dict[str, str] = {}
-    return {split: list(_read_list(files[split], annotations, seen)) for split in SPLITS if split in files}
+    return {split: list(_read_list(files[split], annotations, seen, contents)) for split in SPLITS if split in files}
 
 
-def _read_list(path: Path, annotations: Mapping[str, Path], seen: dict[str, str]) -> Iterator[str]:
-    """Return the names in a list, and add the place of each to those seen in all lists."""
+def _read_list(path: Path, annotations: Mapping[str, Path], seen: dict[str, str], contents: Contents) -> Iterator[str]:
+    """Return the names in a list, and add the place of each to those seen in all lists; faults go to the contents."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -126,11 +132,12 @@ def _read_list(path: Path, annotations: Mapping[str, Path], seen: dict[str, str]
         if not name:
             continue
         if name in seen:
-            raise DataError(f"{where}: '{name}' is listed already in {seen[name]}.")
-        if name not in annotations:
-            raise DataError(f"{where}: '{name}' has no annotation; there is no {_ANNOTATIONS}/{name}.xml.")
-        seen[name] = f"{path.name}, line {number}"
-        yield name
+            contents.faults.append(f"{where}: '{name}' is listed already in {seen[name]}.")
+        elif name not in annotations:
+            contents.faults.append(f"{where}: '{name}' has no annotation; there is no {_ANNOTATIONS}/{name}.xml.")
+        else:
+            seen[name] = f"{path.name}, line {number}"
+            yield name
 
 
 def _read_annotation(path: Path, pictures: list[Path], folder: Path) -> _Annotation:
@@ -171,13 +178,16 @@ def _find_picture(path: Path, filename: str, pictures: list[Path], folder: Path)
 
 
 def _note_left_out(
-    root: Path, contents: Contents, annotations: Mapping[str, Path], pictures: Mapping[str, list[Path]]
+    root: Path,
+    lists: Mapping[str, Sequence[str]],
+    annotations: Mapping[str, Path],
+    pictures: Mapping[str, list[Path]],
 ) -> list[str]:
     """Return notes on annotations that no list names, and pictures without annotation."""
     notes = []
-    if (root / "ImageSets").is_dir() and "" in contents.splits:
+    if (root / "ImageSets").is_dir() and "" in lists:
         notes.append(f"{root / _LISTS}: no train.txt, val.txt, test.txt or trainval.txt; the pictures aren't split.")
-    unlisted = len(annotations) - sum(map(len, contents.splits.values()))
+    unlisted = len(annotations) - sum(map(len, lists.values()))
     if unlisted:
         notes.append(f"{root}: {unlisted} annotated pictures are in none of the lists of {_LISTS} and were left out.")
     bare = sorted(pictures.keys() - annotations.keys())

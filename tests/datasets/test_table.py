@@ -163,3 +163,39 @@ def test_parquet_without_a_label_in_a_row(tmp_path, write):
     parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"row 2: the label of 'img/1\.png' is empty"):
         open_dataset(tmp_path / "a.parquet", "train")
+
+
+def test_all_faulty_rows_are_refused_at_once(write):
+    rows = ["img/0.png,a,train", ",a,train", "img/1.png,,trian", "img/2.png,a", "img/0.png,b,val", "img/3.png,b,val"]
+    path = write("path,label,split\n" + "\n".join(rows))
+    with pytest.raises(DataError, match=r"labels\.csv: 5 faults:\n") as raised:
+        open_dataset(path, "train")
+    _, *lines = str(raised.value).splitlines()
+    expected = [
+        "row 3: the path is empty",
+        "row 4: the label of 'img/1.png' is empty",
+        "row 4: the split 'trian' isn't one of",
+        "row 5: 2 values for the 3 columns",
+        "row 6: the image 'img/0.png' is in row 2 already",
+    ]
+    assert all(words in line for words, line in zip(expected, lines, strict=True))
+
+
+def test_of_many_faults_twenty_are_listed_and_all_are_counted(write):
+    path = write("path,label\nimg/0.png,a\n" + ",a\n" * 30)
+    with pytest.raises(DataError, match=r"30 faults:\n(.*row \d+: the path is empty\.\n){20}  \.\.\. and 10 more$"):
+        open_dataset(path, "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('path,label\nimg/0.png,"a\nimg/1.png,b\n', "row 2: this is no row of CSV .* Is a quote left open"),
+        ('path,label\n"img/0.png"x,a\nimg/1.png,b\n', "row 2: this is no row of CSV"),
+        ('path,"label\nimg/0.png,a\n', "row 1: this is no row of CSV"),
+        ("path,label,path\nimg/0.png,a,img/1.png\n", "the column 'path' is there 2 times; columns: path, label, path"),
+    ],
+)
+def test_quotes_that_swallow_rows_and_columns_that_hide_one_another_are_refused(write, text, words):
+    with pytest.raises(DataError, match=words):
+        open_dataset(write(text), "train")

@@ -246,3 +246,18 @@ def test_a_folder_without_the_layout_or_without_annotations_is_refused(pets, tmp
         (tmp_path / name).mkdir()
     with pytest.raises(DataError, match=r"Annotations: no annotations; they end in \.xml"):
         open_dataset(tmp_path, "train")
+
+
+def test_all_faults_of_lists_and_annotations_are_named_at_once(make_voc):
+    root = make_voc(PICTURES, train="000001\n000002\n000009\n000001\n", val="000005\n000002\n")
+    (root / "Annotations" / "000005.xml").write_text("<annotation>")
+    (root / "JPEGImages" / "000002.jpg").unlink()
+    with pytest.raises(DataError, match=r"VOC2007: 5 faults:\n") as raised:
+        open_dataset(root, "train")
+    found = ("train.txt, line 3: '000009'", "train.txt, line 4: '000001' is listed already in train.txt, line 1")
+    found += (
+        "val.txt, line 2: '000002' is listed already",
+        "000002.xml: its picture is missing",
+        "000005.xml: the anno",
+    )
+    assert all(words in line for words, line in zip(found, str(raised.value).splitlines()[1:], strict=True))
