@@ -6,10 +6,14 @@ Knows nothing of networks. ``open_dataset`` finds out what a path holds; a ``Sam
 
 from .annotated_images import AnnotatedImages, require_label_sets, require_labels
 from .balance import balanced_weights, class_weights, positive_weights
+from .check import check_dataset
 from .contents import class_names
 from .digits import write_digits
+from .duplicates import find_duplicates
 from .epoch_batches import EpochBatches
-from .images import IMAGE_EXTENSIONS, MAX_PIXELS, check_image, find_bad_images, read_image
+from .excerpts import Excerpt, identify_contents, read_excerpts
+from .findings import SEVERITIES, Finding, Report, Severity
+from .images import IMAGE_EXTENSIONS, MAX_PIXELS, ImageFacts, check_image, find_bad_images, inspect_image, read_image
 from .loading import ResumableLoader, SampleDataset
 from .mixing import Mixing
 from .open import FORMATS, open_dataset
@@ -23,6 +27,7 @@ __all__ = [
     "FORMATS",
     "IMAGE_EXTENSIONS",
     "MAX_PIXELS",
+    "SEVERITIES",
     "AnnotatedImages",
     "AugmentPolicy",
     "BadSample",
@@ -30,25 +35,35 @@ __all__ = [
     "Context",
     "DataError",
     "EpochBatches",
+    "Excerpt",
+    "Finding",
     "FitMode",
+    "ImageFacts",
     "Mixing",
     "Record",
+    "Report",
     "ResumableLoader",
     "Sample",
     "SampleDataset",
+    "Severity",
     "TargetEncoder",
     "Transform",
     "balanced_weights",
+    "check_dataset",
     "check_image",
     "class_names",
     "class_weights",
     "collate",
     "eval_transform",
     "find_bad_images",
+    "find_duplicates",
     "fold_splits",
+    "identify_contents",
+    "inspect_image",
     "list_pictures",
     "open_dataset",
     "positive_weights",
+    "read_excerpts",
     "read_image",
     "read_split",
     "require_label_sets",

@@ -2,19 +2,16 @@
 
 import hashlib
 import json
-import os
 from collections import Counter
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..backbones.errors import did_you_mean
 from .contents import class_names
+from .excerpts import Excerpt, read_excerpts
 from .sample import DataError, Record, TargetEncoder
 from .splits import ALL, SPLITS, find_cut_subjects, find_split, fold_splits
-
-_EXCERPT_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -118,18 +115,18 @@ class AnnotatedImages:
         counts = Counter(name for record in self.records for name in class_names(record))
         return {name: counts[name] for name in self.classes}
 
-    def fingerprint(self) -> str:
-        """Return a SHA-256 of the split's names, targets, file sizes and file contents.
+    def fingerprint(self, excerpts: Sequence[Excerpt | None] | None = None) -> str:
+        """Return a SHA-256 of the split's names, targets, file sizes and excerpts of the files' contents.
 
-        Of each file the first and last 16 KiB are read: all of a small picture, and enough of a large one for any
-        compressed format to show a change, while a million pictures take minutes rather than hours. A missing file
-        counts as such. Where the data set lies, and modification times, don't matter.
+        A missing file counts as such. Where the data set lies, and modification times, don't matter.
+
+        Args:
+            excerpts: Those of the records, where they were read already.
         """
         digest = hashlib.sha256(json.dumps(self.classes).encode())
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            for record, content in zip(self.records, pool.map(_excerpt, self.records), strict=True):
-                row = [record.name, {key: record.targets[key] for key in sorted(record.targets)}, content]
-                digest.update(json.dumps(row).encode() + b"\n")
+        for record, content in zip(self.records, excerpts or read_excerpts(self.records), strict=True):
+            row = [record.name, {key: record.targets[key] for key in sorted(record.targets)}, content]
+            digest.update(json.dumps(row).encode() + b"\n")
         return digest.hexdigest()
 
 
@@ -194,16 +191,3 @@ def note_splits(root: Path, splits: Mapping[str, tuple[Record, ...]]) -> list[st
         names = ", ".join(f"'{name}'" for name in untrained[:3]) + (", ..." if len(untrained) > 3 else "")
         notes.append(f"{root}: no image of {names} is in 'train', only in 'val', so it can't be learned.")
     return notes
-
-
-def _excerpt(record: Record) -> tuple[int, str] | None:
-    """Return a file's size and the hash of its two ends, or None if it can't be read."""
-    try:
-        with record.path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            head = file.read(_EXCERPT_BYTES)
-            file.seek(max(len(head), size - _EXCERPT_BYTES))
-            return size, hashlib.sha256(head + file.read()).hexdigest()
-    except OSError:
-        return None

@@ -12,10 +12,12 @@ The rules of ``read_image``:
 - of animations and multi-page files the first picture is read.
 """
 
+import hashlib
 import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -49,6 +51,54 @@ _ORIENTATIONS = {
 
 # The last bytes of a whole file, by format. Files with something behind the end are decoded to find out.
 _END_MARKERS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"\x00\x00\x00\x00IEND\xaeB`\x82"}
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What decoding a picture tells of its file."""
+
+    digest: bytes
+    """The SHA-256 of the file's content."""
+    format: str
+    """Pillow's name of the format, which the content decides, not the ending."""
+    mode: str
+    """Pillow's mode of the picture as it is stored, such as ``RGB``, ``CMYK`` or ``I;16``."""
+    width: int
+    """Of the upright picture, in pixels."""
+    height: int
+    is_reoriented: bool
+    """Whether its EXIF orientation turns or mirrors it."""
+    has_more_pictures: bool
+    """Whether the file is animated or has several pages; the first picture is read."""
+    highest: int
+    """The highest value of all channels once it was read, 0..255."""
+
+
+def inspect_image(path: Path | str) -> ImageFacts:
+    """Decode a whole picture as ``read_image`` does, and tell what was found.
+
+    Raises:
+        DataError: As ``read_image``.
+    """
+    content = _read_bytes(path)
+    with _open(io.BytesIO(content), path) as image:
+        mode = image.mode
+        # Pillow's TIFF reader turns the picture while it decodes it, and removes the tag; other readers may decode it
+        # to find the tag, and so would hide a damage here
+        orientation = _orientation(image) if image.format == "TIFF" else None
+        _decode(image, path)
+        grey = _flatten(image, "L", path)
+        upright = _upright(grey, image)
+        return ImageFacts(
+            digest=hashlib.sha256(content).digest(),
+            format=image.format or "",
+            mode=mode,
+            width=upright.width,
+            height=upright.height,
+            is_reoriented=(orientation or _orientation(image)) in _ORIENTATIONS,
+            has_more_pictures=_has_more_pictures(image),
+            highest=int(grey.getextrema()[1]),
+        )
 
 
 def read_image(path: Path | str, *, channels: int = 3) -> Image.Image:
@@ -183,12 +233,22 @@ def _scaled_to_bytes(image: Image.Image, path: Path | str) -> Image.Image:
 
 def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
     """Undo the EXIF orientation of ``source``, whose TIFF reader has then done so itself and removed the tag."""
-    try:
-        orientation = source.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged metadata is no reason to refuse a sound picture
-        orientation = 1
-    transpose = _ORIENTATIONS.get(orientation)
+    transpose = _ORIENTATIONS.get(_orientation(source))
     return image if transpose is None else image.transpose(transpose)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged metadata is no reason to refuse a sound picture
+        return 1
+
+
+def _has_more_pictures(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # there is a second one, but damaged; only the first is read
+        return True
 
 
 def _has_sound_ends(file: io.BufferedReader, path: Path | str) -> bool:

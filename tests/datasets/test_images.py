@@ -1,3 +1,4 @@
+import hashlib
 import io
 import struct
 import zlib
@@ -5,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onetrunk.datasets import DataError, check_image, find_bad_images, read_image
+from onetrunk.datasets import DataError, check_image, find_bad_images, inspect_image, read_image
 from PIL import Image
 
 
@@ -190,6 +191,28 @@ def test_the_cheap_check_finds_all_of_them_and_nothing_else(tmp_path, bad_files,
     assert [sample.path for sample in found] == bad
     assert [sample.index for sample in found] == list(range(len(good), len(good) + len(bad)))
     assert all(str(sample.path) in sample.reason for sample in found)
+
+
+def test_inspection_refuses_what_reading_refuses(tmp_path, bad_files, draw):
+    bad_files["damaged.png"] = (draw(tmp_path / "damaged.png", 200, 200), "can't be decoded")
+    content = bytearray(bad_files["damaged.png"][0].read_bytes())
+    content[1000:3000] = bytes(2000)
+    bad_files["damaged.png"][0].write_bytes(content)
+    for path, words in bad_files.values():
+        with pytest.raises(DataError, match=words):
+            inspect_image(path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_inspection_tells_of_the_upright_picture(tmp_path, draw, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    path = tmp_path / f"a.{suffix}"
+    Image.open(draw(tmp_path / "b.png", 40, 60)).save(path, exif=exif)
+    facts = inspect_image(path)
+    assert (facts.width, facts.height, facts.is_reoriented, facts.mode) == (40, 60, True, "RGB")
+    assert facts.digest == hashlib.sha256(path.read_bytes()).digest()
+    assert not inspect_image(tmp_path / "b.png").is_reoriented
 
 
 def test_other_numbers_of_channels_are_refused(tmp_path, draw):
