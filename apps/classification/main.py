@@ -29,8 +29,9 @@ def train(options: TrainOptions) -> Card:
     import torch
 
     from ..card import Card, print_card
+    from ..data_check import check_data
     from ..fit import FitData, fit
-    from ..inputs import check_images, make_loader, make_recipe
+    from ..inputs import make_loader, make_recipe
     from ..model_file import holds_model
     from ..run_folder import open_run
     from ..trunk import build_trunk
@@ -58,7 +59,7 @@ def train(options: TrainOptions) -> Card:
         print(keep_matching_rows(task, options.weights))
     _describe(task, splits, options)
 
-    check_images([record for images in splits.values() for record in images.records], options)
+    fingerprints = check_data(splits, options)
 
     def loader(split: str, transform: Transform, **settings: Any) -> Any:
         return make_loader(
@@ -73,8 +74,8 @@ def train(options: TrainOptions) -> Card:
     data = FitData(
         train=loader("train", _augmentation(inputs, options.augment), seed=options.seed, shuffle=True),
         val=loader("val", inputs.transform()),
-        train_fingerprint=splits["train"].fingerprint(),
-        val_fingerprint=splits["val"].fingerprint(),
+        train_fingerprint=fingerprints["train"],
+        val_fingerprint=fingerprints["val"],
         facts={"path": options.data, "split_origin": splits["train"].split_origin},
         cut_split=splits["train"].splits if splits["train"].split_origin.startswith("seeded") else None,
     )

@@ -1,4 +1,4 @@
-"""The command ``onetrunk data digits``."""
+"""The commands ``onetrunk data digits|check``."""
 
 import shutil
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from ...backbones.errors import UserError
 from ..cli import Command
+from .check import CheckOptions, check_data_set
 
 #: Tells a folder that this command wrote, and may delete, from others of the same layout.
 _MARKER = ".onetrunk-digits"
@@ -47,4 +48,7 @@ def write_digits(options: DigitsOptions) -> None:
     print(f"{folder}: " + ", ".join(f"{count:,} {split}" for split, count in counts.items()) + " images")
 
 
-COMMANDS = {"digits": Command(write_digits, DigitsOptions, "write handwritten digits as a folder of pictures")}
+COMMANDS = {
+    "check": Command(check_data_set, CheckOptions, "look for bad images, faulty labels, duplicates and imbalance"),
+    "digits": Command(write_digits, DigitsOptions, "write handwritten digits as a folder of pictures"),
+}

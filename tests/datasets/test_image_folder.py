@@ -171,9 +171,7 @@ def test_all_empty_class_folders_of_train_are_named(tmp_path, draw):
     draw(tmp_path / "train" / "cat" / "a.png")
     for name in ("dog", "eel"):
         (tmp_path / "train" / name).mkdir()
-    with pytest.raises(
-        DataError, match=r"2 faults:\n  .*train/dog: the class folder .*\n  .*train/eel: the class"
-    ):
+    with pytest.raises(DataError, match=r"2 faults:\n  .*train/dog: the class folder .*\n  .*train/eel: the class"):
         open_dataset(tmp_path, "train")
 
 

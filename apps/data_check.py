@@ -1,0 +1,42 @@
+"""What every train command looks for in its data before the work starts."""
+
+from collections.abc import Mapping
+
+from ..datasets import AnnotatedImages, find_bad_images, find_duplicates, identify_contents, read_excerpts
+from ..datasets.duplicates import WITHIN
+from .checkpoints import bad_images_error
+from .config import RuntimeOptions
+from .hardware import choose_workers
+from .processes import is_first
+
+
+def check_data(splits: Mapping[str, AnnotatedImages], options: RuntimeOptions) -> dict[str, str]:
+    """Look quickly at the images of a training, and print a line for each kind of harmful duplicates among them.
+
+    The ends of each file are read; ``onetrunk data check`` looks at everything. Duplicates within a split are left to
+    it: they weigh double, but flatter no figure.
+
+    Args:
+        splits: What is trained and measured on, splits of one data set.
+        options: What to do with bad images, and how many workers may look.
+
+    Returns:
+        The fingerprint of each split, for which the same bytes would have to be read.
+
+    Raises:
+        DataError: Naming every image that can't be read, unless such are to be skipped.
+    """
+    records = [record for images in splits.values() for record in images.records]
+    bad = find_bad_images(records, workers=max(1, choose_workers(options.workers)))
+    if bad and options.bad_data == "error":
+        raise bad_images_error(bad)
+    excerpts = {split: read_excerpts(images.records) for split, images in splits.items()}
+    contents = identify_contents(records, [excerpt for found in excerpts.values() for excerpt in found])
+    for sample in bad:  # two error pages in place of pictures are no duplicates
+        contents.pop(sample.path, None)
+    if is_first():
+        for finding in find_duplicates({split: images.records for split, images in splits.items()}, contents):
+            if finding.kind != WITHIN:
+                root = next(iter(splits.values())).root
+                print(f"warning: {finding.message} All of them: onetrunk data check --data {root}")
+    return {split: images.fingerprint(excerpts[split]) for split, images in splits.items()}
