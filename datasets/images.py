@@ -97,7 +97,7 @@ def inspect_image(path: Path | str) -> ImageFacts:
             height=upright.height,
             is_reoriented=(orientation or _orientation(image)) in _ORIENTATIONS,
             has_more_pictures=_has_more_pictures(image),
-            highest=int(grey.getextrema()[1]),
+            highest=int(np.asarray(grey).max()),
         )
 
 

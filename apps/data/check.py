@@ -57,6 +57,7 @@ def check_data_set(options: CheckOptions) -> Report:
             file is there.
     """
     from ...datasets import DataError, check_dataset
+    from ...datasets.findings import count
     from ..hardware import choose_workers
     from ..run_folder import replace_json
 
@@ -75,8 +76,7 @@ def check_data_set(options: CheckOptions) -> Report:
         replace_json(output, report.to_dict())
         print(f"report: {output}")
     if report.errors:
-        number = f"{len(report.errors)} error{'s' * (len(report.errors) > 1)}"
-        raise DataError(f"{options.data}: {number}, see the report.")
+        raise DataError(f"{options.data}: {count(len(report.errors), 'error')}, see the report.")
     return report
 
 
@@ -85,14 +85,15 @@ def print_report(report: Report) -> None:
     from rich.console import Console
 
     from ...datasets import SEVERITIES
+    from ...datasets.findings import count
     from ...datasets.label_findings import CLASS_COUNTS
 
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:  # names of files that are cut at 80 columns in a pipe are lost for grep
         console = Console(highlight=False, markup=False, width=180)
     console.print(
-        f"{report.data}: {report.counts['images']:,} images, {report.counts['classes']:,} classes "
-        f"(split: {report.split_origin})",
+        f"{report.data}: {count(report.counts['images'], 'image')}, "
+        f"{count(report.counts['classes'], 'class', 'classes')} (split: {report.split_origin})",
         soft_wrap=True,
     )
     console.print(_class_table(report.counts["splits"]))
@@ -102,7 +103,7 @@ def print_report(report: Report) -> None:
             console.print(severity, style=_STYLES[severity])
         for _, alike in groupby(found, key=lambda finding: finding.kind):
             _print_alike(console, list(alike))
-    sums = [f"{len(report.of(severity)) or 'no'} {severity}s" for severity in SEVERITIES[:2]]
+    sums = [count(len(report.of(severity)), severity) for severity in SEVERITIES[:2]]
     console.print(", ".join(sums))
 
 

@@ -47,7 +47,7 @@ def test_a_clean_data_set_is_said_to_be_clean(pictures: Path, capsys: Captured) 
     assert check(pictures) == 0
     printed = capsys.readouterr()
     assert "48 images, 3 classes (split: folders)" in printed.out
-    assert "no errors, no warnings" in printed.out
+    assert "0 errors, 0 warnings" in printed.out
     assert [line.split()[1::2] for line in printed.out.splitlines() if "green" in line] == [["green", "11", "5"]]
     assert "48 images of mode RGB" in printed.out
     assert not printed.err
@@ -102,7 +102,7 @@ def test_a_report_is_not_written_over_unasked(pictures: Path, tmp_path: Path, ca
 
 def test_warnings_alone_are_no_failure(leaky: Path, capsys: Captured) -> None:
     assert check(leaky) == 0
-    assert "no errors, 3 warnings" in capsys.readouterr().out
+    assert "0 errors, 3 warnings" in capsys.readouterr().out
 
 
 def test_a_mistyped_path_is_refused_with_the_nearest(pictures: Path, tmp_path: Path, capsys: Captured) -> None:

@@ -215,6 +215,16 @@ def test_inspection_tells_of_the_upright_picture(tmp_path, draw, suffix):
     assert not inspect_image(tmp_path / "b.png").is_reoriented
 
 
+def test_inspection_of_an_animation_is_of_its_first_frame_whatever_follows(tmp_path):
+    frames = [Image.effect_noise((60, 60), 90) for _ in range(3)]
+    whole = _save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
+    content = whole.read_bytes()
+    (tmp_path / "cut.gif").write_bytes(content[: len(content) // 2])
+    assert inspect_image(whole).has_more_pictures
+    assert inspect_image(tmp_path / "cut.gif").has_more_pictures
+    assert not inspect_image(_save(tmp_path / "one.gif", frames[0])).has_more_pictures
+
+
 def test_other_numbers_of_channels_are_refused(tmp_path, draw):
     with pytest.raises(DataError, match="1 or 3 channels, not 4"):
         read_image(draw(tmp_path / "a.png"), channels=4)
