@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 
 from .interruption import Interrupted
+from .processes import is_first
 
 USAGE_EXIT_CODE = 2
 
@@ -40,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     show_traceback = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    if not is_first():  # it computes together with the first process, which says everything
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
     try:
         return _dispatch(words)
     except ValueError as error:
@@ -50,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"onetrunk: {error}", file=sys.stderr)
         return USAGE_EXIT_CODE
     except Interrupted as stop:
+        if not is_first():  # Lightning would take another exit code for a crash, and kill the first process
+            return 0
         if show_traceback:
             traceback.print_exc()
         print("\n".join(f"onetrunk: {note}" for note in getattr(stop, "__notes__", [str(stop)])), file=sys.stderr)

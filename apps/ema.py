@@ -11,10 +11,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class Ema(EMAWeightAveraging):
     """An exponential moving average of weights and batch-norm statistics, which is what is validated and kept.
 
-    Lightning's own update differs in two ways that matter here. It computes ``decay * a + (1 - decay) * b``, which moves
-    a weight that doesn't change by rounding, and cuts counters to whole numbers: a frozen trunk would come out changed.
-    And its memory has full length from the first step, so that a short run would keep little but its random start;
-    here the decay is ``min(decay, (1 + n) / (10 + n))`` after n steps, as in TensorFlow's and timm's averages.
+    Lightning's own update differs in two ways that matter here. It computes ``decay * a + (1 - decay) * b``, which
+    moves a weight that doesn't change by rounding, and cuts counters to whole numbers: a frozen trunk would come out
+    changed. And its memory has full length from the first step, so that a short run would keep little but its random
+    start; here the decay is ``min(decay, (1 + n) / (10 + n))`` after n steps, as in TensorFlow's and timm's averages.
     """
 
     def __init__(self, decay: float) -> None:

@@ -181,7 +181,9 @@ def _present(*callbacks: pl.Callback | None) -> list[pl.Callback]:
 def _early_stopping(task: Task, options: TrainingOptions) -> pl.Callback | None:
     if options.fit.patience is None:
         return None
-    return EarlyStopping(f"val_{task.evaluator.primary}", patience=options.fit.patience, mode="max")
+    # After validation: at the end of the epoch Lightning asks it last, when the checkpoint is written already.
+    monitor = f"val_{task.evaluator.primary}"
+    return EarlyStopping(monitor, patience=options.fit.patience, mode="max", check_on_train_epoch_end=False)
 
 
 def _rate_plan(options: TrainingOptions, steps_an_epoch: int) -> RatePlan:

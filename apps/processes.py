@@ -5,25 +5,33 @@ compute. Lightning starts them, or something outside it did (``torchrun``); eith
 """
 
 import os
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-import torch.distributed as dist
+if TYPE_CHECKING:  # the command line asks who is first before it imports anything heavy
+    import torch
 
 Value = TypeVar("Value")
 
 
 def is_first() -> bool:
     """Whether this process is the one that writes, of all that run the same command; true where there is one."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank() == 0
-    # before the processes know each other
-    node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
-    return os.environ.get("LOCAL_RANK", "0") == "0" and node == "0"
+    known = os.environ
+    if "RANK" in known:  # torchrun
+        return known["RANK"] == "0"
+    if "LOCAL_RANK" in known:  # Lightning, and whoever starts processes as it does
+        return known["LOCAL_RANK"] == "0" and known.get("NODE_RANK", "0") == "0"
+    return not is_under_slurm() or known["SLURM_PROCID"] == "0"
+
+
+def is_under_slurm() -> bool:
+    """Whether SLURM's ``srun`` started several processes."""
+    return int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
 
 
 def is_one_of_several() -> bool:
     """Whether other processes run the same command and know of this one."""
+    import torch.distributed as dist
+
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
@@ -31,6 +39,8 @@ def gather(value: Value) -> list[Value]:
     """Return every process's value, in the order of ranks. All processes have to call it."""
     if not is_one_of_several():
         return [value]
+    import torch.distributed as dist
+
     gathered: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(gathered, value)
     return gathered
@@ -38,20 +48,29 @@ def gather(value: Value) -> list[Value]:
 
 def own(values: list[Value]) -> Value:
     """Return this process's of the values that :func:`gather` gave."""
-    return values[dist.get_rank() if is_one_of_several() else 0]
+    if not is_one_of_several():
+        return values[0]
+    import torch.distributed as dist
+
+    return values[dist.get_rank()]
 
 
-def highest(number: int, device: torch.device) -> int:
+def highest(number: int, device: "torch.device") -> int:
     """Return the highest of every process's numbers. All processes have to call it."""
     if not is_one_of_several():
         return number
+    import torch
+    import torch.distributed as dist
+
     tensor = torch.tensor(number, device=device)
     dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
     return int(tensor)
 
 
-def share_buffers(module: torch.nn.Module) -> None:
+def share_buffers(module: "torch.nn.Module") -> None:
     """Give every process the first one's buffers, such as the statistics of batch normalisation."""
     if is_one_of_several():
+        import torch.distributed as dist
+
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)

@@ -14,7 +14,7 @@ from ..backbones.errors import UserError
 from ..datasets import Batch, Context
 from .config import OptimOptions
 from .evaluation import Evaluation, Evaluator, Piece, join_pieces, mean_loss
-from .processes import gather, share_buffers
+from .processes import gather, is_one_of_several, share_buffers
 from .schedule import RatePlan, set_momentum
 
 Mixing = Callable[..., Batch]
@@ -111,7 +111,9 @@ class Task(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
         """Return the weighted loss of a batch; nothing for one whose images were all skipped."""
         if batch.size == 0:
-            return None
+            # the other processes wait for this one's gradients
+            trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+            return torch.stack([0.0 * p.sum() for p in trained]).sum() if is_one_of_several() else None
         if self.mixing is not None:
             batch = self.mixing(batch, epoch=self.current_epoch, index=batch_index, rank=self.global_rank)
         try:

@@ -51,6 +51,9 @@ class Thaw(pl.Callback):
     def _thaw(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         assert isinstance(task, Task)
         task.backbone.freeze("none")
+        # After a validation Lightning puts back each module's mode by itself, the frozen evaluation mode of the trunk's
+        # too: nobody has asked the trunk to train since.
+        task.backbone.train()
         if isinstance(trainer.strategy, DDPStrategy):
             # DDP exchanges the gradients of what was trainable when it was made. The old one goes first: its hooks are
             # on the parameters that the new one takes.

@@ -1,7 +1,6 @@
 """Lightning's trainer as all commands share it, and one pass over a split with it."""
 
 import logging
-import os
 import re
 import signal
 import sys
@@ -26,7 +25,7 @@ from .config import RuntimeOptions
 from .evaluation import Evaluation
 from .hardware import choose_device, peak_memory_mib
 from .interruption import Interrupted, StopRequest, stop_on_signals
-from .processes import gather, is_first
+from .processes import gather, is_first, is_under_slurm
 from .task import Task
 
 #: How gloo and NCCL say that the process at the other end is gone.
@@ -80,7 +79,7 @@ def running_together(trainer: pl.Trainer, *loaders: ResumableLoader) -> Iterator
         UserError: If another process of the run ended, so that this one can't go on.
     """
     for loader in loaders:
-        loader.batch_sampler.process = (trainer.global_rank, trainer.world_size)
+        loader.share(trainer.global_rank, trainer.world_size)
     with stop_on_signals() as request:
         request.is_deferred = not is_first()
         try:
@@ -91,8 +90,8 @@ def running_together(trainer: pl.Trainer, *loaders: ResumableLoader) -> Iterator
                 launcher.kill(signal.SIGKILL)  # they wait for this process, whatever it was that stopped it
             if isinstance(error, RuntimeError) and trainer.world_size > 1 and _LOST_PEER.search(str(error)):
                 raise UserError(
-                    "Another process of this command ended, so it can't go on; its own message, if it had time for one, "
-                    "is above. A training goes on from its last checkpoint: --resume."
+                    "Another process of this command ended, so it can't go on; its own message, if it had time for "
+                    "one, is above. A training goes on from its last checkpoint: --resume."
                 ) from error
             raise
 
@@ -142,7 +141,7 @@ def make_trainer(options: RuntimeOptions, *, callbacks: list[pl.Callback], **set
 
 def _environment() -> ClusterEnvironment:
     """Return who starts the processes; under SLURM's srun it does, else Lightning or whoever set LOCAL_RANK."""
-    if SLURMEnvironment.detect() and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+    if is_under_slurm():
         return SLURMEnvironment(auto_requeue=False)  # it would write and read checkpoints of its own
     return LightningEnvironment()
 
@@ -158,6 +157,7 @@ def _quiet_lightning() -> None:
         ".*lr_scheduler.step.*",
         ".*LeafSpec.*",
         ".*Checkpoint directory.*exists.*",
+        ".*sync_dist=True.*",  # what is logged is the same in every process already
     ):
         warnings.filterwarnings("ignore", pattern)
 

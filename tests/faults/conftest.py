@@ -1,16 +1,44 @@
-"""The fork server as a fixture."""
+"""Real runs in processes of their own, what is done to them, and what must not depend on it.
+
+A new app takes part with one line in ``RECIPES``.
+"""
 
 import json
+import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 Run = Callable[..., int]
+EXIT_CODES = {"SIGKILL": -9, "SIGTERM": 143, "SIGINT": 130}
+
+#: 28 training images: with 8 a batch 4 steps an epoch, 3 epochs. Augmentation, dropout, worker processes, batch norm in
+#: a trunk that is trained, and every step saved.
+CLASSIFICATION = (
+    "classification train --backbone timm/test_resnet --weights none --image-size 32 --epochs 3 --batch-size 8 "
+    "--workers 2 --learning-rate 0.01 --head mlp --head-options.dropout 0.3 --augment.color-jitter 0.4 "
+    "--fit.save-every 0 --optim.trunk-factor 1 --device cpu"
+)
+
+#: Name -> the words behind ``onetrunk``, but for ``--data`` and ``--output``.
+RECIPES = {
+    "unfrozen": CLASSIFICATION,
+    "frozen": f"{CLASSIFICATION} --freeze all",
+    "partly_frozen": f"{CLASSIFICATION} --freeze c3 --fit.accumulate 2 --fit.clip-norm 0.5 --optim.name sgd",
+    "ema": f"{CLASSIFICATION} --optim.ema 0.9 --optim.schedule one_cycle --fit.patience 1",
+    "accumulation": f"{CLASSIFICATION} --fit.accumulate 3 --optim.layer-decay 0.7 --fit.checkpoint-activations",
+    "until": f"{CLASSIFICATION} --freeze until:1 --sampling balanced",
+    "lora": f"{CLASSIFICATION} --tune lora --lora.rank 2",
+    "two_processes": f"{CLASSIFICATION} --devices 2 --batch-size 4 --freeze until:1 --optim.ema 0.9",
+}
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +74,95 @@ def noisy_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 noise = Image.effect_noise((40, 40), 80).point(lambda v, add=60 * place: min(255, v + add))
                 noise.convert("RGB").save(root / split / name / f"{index:02}.png")
     return root
+
+
+def outcome_of(run: Path) -> dict[str, Any]:
+    """What a run leaves that must not depend on interruptions."""
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    card = json.loads((run / "results.json").read_text())
+    log = [line.rsplit(",", 1)[0] for line in (run / "log.csv").read_text().splitlines()]  # all but the seconds
+    return {
+        "model": (run / "model" / "model.safetensors").read_bytes(),
+        "weights": {name: tensor.numpy().tobytes() for name, tensor in last["state_dict"].items()},
+        "momenta": [
+            {name: torch.as_tensor(value).numpy().tobytes() for name, value in state.items()}
+            for state in last["optimizer_states"][0]["state"].values()
+        ],
+        "metrics": card["metrics"],
+        "trunk": card["backbone"],
+        "log": log,
+    }
+
+
+@dataclass
+class Harness:
+    """Runs recipes, disturbs them, lets them go on, and compares with the run that was left alone."""
+
+    run_command: Run
+    folder: Path
+    data: Path
+    outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def words(self, recipe: str, run: Path, *more: str) -> list[str]:
+        """The words of a recipe."""
+        return [*RECIPES[recipe].split(), "--data", str(self.data), "--output", str(run), *more]
+
+    def run(self, recipe: str, run: Path, *more: str, fault: dict[str, Any] | None = None) -> tuple[int, str]:
+        """Run a recipe; returns the exit code and what it said."""
+        log = run.with_suffix(".log")
+        code = self.run_command(*self.words(recipe, run, *more), log=log, fault=fault)
+        return code, log.read_text()
+
+    def undisturbed(self, recipe: str) -> dict[str, Any]:
+        """The outcome of a recipe that is left alone, computed once."""
+        if recipe not in self.outcomes:
+            run, started = self.folder / recipe, time.monotonic()
+            code, said = self.run(recipe, run)
+            assert code == 0, said
+            self.seconds[recipe] = time.monotonic() - started
+            self.outcomes[recipe] = outcome_of(run)
+        return self.outcomes[recipe]
+
+    def finish(self, recipe: str, run: Path) -> None:
+        """Go on with a disturbed run; it must end like one that was left alone."""
+        code, said = self.run(recipe, run, "--resume")
+        assert code == 0, said
+        found = outcome_of(run)
+        for part, value in self.undisturbed(recipe).items():
+            assert found[part] == value, part
+
+    def survives(self, recipe: str, run: Path, place: str, count: int, signals: list[str]) -> None:
+        """Disturb a run at a place of its own, and let it go on."""
+        self.undisturbed(recipe)
+        code, said = self.run(recipe, run, fault={"place": place, "count": count, "signals": signals})
+        assert code == EXIT_CODES[signals[0]], said
+        if code > 0:
+            assert "Go on with the same command and --resume" in said
+        self.finish(recipe, run)
+
+    def survives_at_random(self, recipe: str, run: Path, signals: list[str], generator: random.Random) -> float:
+        """Disturb a run from outside at a random moment, and let it go on; returns the moment in seconds."""
+        self.undisturbed(recipe)
+        moment = generator.uniform(0.05, 0.95) * self.seconds[recipe]
+        code = 0
+        while code == 0:  # the run may be faster this time and end before
+            code, said = self.run(recipe, run, "--overwrite", fault={"seconds": moment, "signals": signals})
+            moment *= 0.8
+        # before it handles signals itself a process ends by them as any other does
+        allowed = {EXIT_CODES[signals[0]], -EXIT_CODES["SIGTERM"] + 128, -2}
+        assert code in allowed, said
+        self.finish(recipe, run)
+        return moment / 0.8
+
+
+@pytest.fixture(scope="session")
+def harness(run_command: Run, noisy_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Harness:
+    """See the class."""
+    return Harness(run_command, tmp_path_factory.mktemp("undisturbed"), noisy_pictures)
+
+
+@pytest.fixture(scope="session")
+def recipes() -> list[str]:
+    """The names of all recipes."""
+    return sorted(RECIPES)

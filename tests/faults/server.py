@@ -1,15 +1,27 @@
 """Runs `onetrunk` commands in forks of one process that has imported everything: a start costs milliseconds.
 
-Reads a JSON job a line: the command's words, a log file, and perhaps a fault. Answers with the exit code; a process
-that a signal ended has the signal's negative number.
+Reads a JSON job a line: the command's words, a log file, and perhaps a fault:
+
+- ``place`` and ``count``: before the n-th training step, validation step, rename of a file, or end of an epoch,
+  the process sends itself ``signals``;
+- ``seconds``: that long after its start the process is sent ``signals`` from outside, wherever it is then;
+- ``largest_file``: no file grows beyond so many bytes, as on a full disk;
+- ``is_unprivileged``: the process gives up being root, for whom no folder is read-only.
+
+Answers with the exit code; a process that a signal ended has the signal's negative number.
 """
 
 import json
 import os
+import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+NOBODY = 65534
 
 
 def at_count(function: Callable[..., Any], count: int, act: Callable[[], None]) -> Callable[..., Any]:
@@ -27,21 +39,27 @@ def at_count(function: Callable[..., Any], count: int, act: Callable[[], None]) 
 
 
 def inject(fault: dict[str, Any]) -> None:
-    """Send this process the fault's signals at its place: before the n-th training step, validation or rename."""
-    from pathlib import Path
-
+    """Prepare this process for a fault that it brings on itself."""
+    from onetrunk.apps.epoch_log import EpochLog
     from onetrunk.apps.task import Task
 
     def act() -> None:
         for name in fault["signals"]:
             os.kill(os.getpid(), getattr(signal, name))
 
-    owner, method = {
-        "step": (Task, "training_step"),
-        "validation": (Task, "validation_step"),
-        "saving": (Path, "replace"),
-    }[fault["place"]]
-    setattr(owner, method, at_count(getattr(owner, method), fault["count"], act))
+    if "largest_file" in fault:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault["largest_file"], resource.RLIM_INFINITY))
+    if fault.get("is_unprivileged") and os.getuid() == 0:
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+    if "place" in fault:
+        owner, method = {
+            "step": (Task, "training_step"),
+            "validation": (Task, "validation_step"),
+            "saving": (Path, "replace"),
+            "epoch end": (EpochLog, "on_train_epoch_end"),
+        }[fault["place"]]
+        setattr(owner, method, at_count(getattr(owner, method), fault["count"], act))
 
 
 def run(job: dict[str, Any]) -> int:
@@ -52,9 +70,32 @@ def run(job: dict[str, Any]) -> int:
     os.close(0)
     from onetrunk.apps.cli import main
 
-    if job.get("fault"):
-        inject(job["fault"])
+    # several processes start one another by the command line
+    sys.argv = [str(Path(sys.executable).with_name("onetrunk")), *job["words"]]
+    inject(job.get("fault") or {})
     return main(job["words"])
+
+
+def serve(line: str) -> int:
+    """Run one job in a fork, and return its exit code."""
+    job = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        sys.exit(run(job))
+    fault = job.get("fault") or {}
+    timers = [
+        threading.Timer(fault["seconds"], os.kill, (child, getattr(signal, name)))
+        for name in fault.get("signals", ())
+        if "seconds" in fault
+    ]
+    for timer in timers:
+        timer.start()
+    # not reaped before the timers are stopped: its number could be another process's by then
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    for timer in timers:
+        timer.cancel()
+        timer.join()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 if __name__ == "__main__":
@@ -71,8 +112,4 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            sys.exit(run(json.loads(line)))
-        status = os.waitpid(child, 0)[1]
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(serve(line), flush=True)
