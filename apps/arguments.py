@@ -1,8 +1,8 @@
 """Command-line and YAML arguments from an option dataclass.
 
 jsonargparse does the parsing, the types and ``--config``/``--print_config``. Made here: dashed flags from field names,
-lists as several words, help from the docstrings under the fields, and the nearest flag for one that isn't known. A field
-made by :func:`positional` is a word without a flag.
+lists as several words, help from the docstrings under the fields, and the nearest flag for one that isn't known. A
+field made by :func:`positional` is a word without a flag.
 """
 
 import re

@@ -39,6 +39,7 @@ def _update(decay: float) -> Any:
                 average.copy_(value)
             return
         count = int(updates)
-        get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))(averaged, current, updates)
+        step = get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))  # type: ignore[no-untyped-call]
+        step(averaged, current, updates)
 
     return update

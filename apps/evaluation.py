@@ -97,9 +97,8 @@ class EvaluatedImages:
         """Write them as a NumPy archive, whole or not at all, with what rebuilds the evaluator."""
         about = json.dumps({"task": evaluator.task, **evaluator.description()})
         with replacing(path, "wb") as stream:
-            np.savez_compressed(
-                stream, indices=self.indices, names=np.array(self.names), about=np.array(about), **self.rows
-            )
+            arrays: dict[str, Any] = {"indices": self.indices, "names": np.array(self.names), "about": np.array(about)}
+            np.savez_compressed(stream, **(arrays | dict(self.rows)))
 
 
 def read_images(path: Path) -> "tuple[EvaluatedImages, Evaluator]":

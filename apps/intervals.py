@@ -1,4 +1,7 @@
-"""95% intervals: Wilson's for proportions, else the bootstrap over images; and the paired bootstrap of two models.
+"""95% intervals of one model, and of the difference between two.
+
+Closed ones for proportions, their means and areas under ROC curves, else the bootstrap over images; how often each
+holds the truth was simulated (``docs/intervals.md``).
 
 A metric is a function of weights: how often each image was drawn. One pass over the data therefore serves the value
 (every weight 1), its interval, and the difference to another model on the same images.
@@ -6,10 +9,12 @@ A metric is a function of weights: how often each image was drawn. One pass over
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import binomtest
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.stats import binomtest, norm, rankdata
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -54,6 +59,66 @@ def proportion(successes: int, total: int) -> Estimate:
     return Estimate(successes / total, float(interval.low), float(interval.high))
 
 
+def wilson(share: float, images: float) -> Estimate:
+    """Return a share with Wilson's score interval, for a number of images that needn't be whole.
+
+    Args:
+        share: 0 to 1.
+        images: How many images' worth of evidence it rests on, above 0.
+    """
+    z2 = float(norm.ppf((1 + CONFIDENCE) / 2)) ** 2
+    middle = (share + z2 / (2 * images)) / (1 + z2 / images)
+    half = np.sqrt(z2 * (share * (1 - share) / images + z2 / (4 * images**2))) / (1 + z2 / images)
+    return Estimate(share, max(0.0, float(middle - half)), min(1.0, float(middle + half)))
+
+
+def mean_of_proportions(successes: ArrayLike, totals: ArrayLike) -> Estimate:
+    """Return the plain mean of several proportions, such as the recall of each class, with its interval.
+
+    Wilson's interval for the number of images that a single proportion of the same variance would take, were the
+    proportions equal: C^2 / sum(1 / n_c) (the effective sample size of a stratified design, Kish 1965, in a score
+    interval as by Korn & Graubard 1998). Unlike the bootstrap it stays open to errors where all images were right.
+
+    Args:
+        successes: ``[C]`` counts.
+        totals: ``[C]`` counts, each above 0.
+    """
+    right, counts = np.asarray(successes, dtype=np.float64), np.asarray(totals, dtype=np.float64)
+    return wilson(float(np.mean(right / counts)), len(counts) ** 2 / float(np.sum(1 / counts)))
+
+
+def auroc_interval(positives: ArrayLike, negatives: ArrayLike) -> Estimate:
+    """Return the area under the ROC curve with the score interval of Newcombe (2006, method 5).
+
+    The interval holds the areas from which the one that was found isn't further than z standard errors away, where the
+    error is Hanley & McNeil's (1982) at that area, their two sample sizes replaced by the mean. It doesn't shrink to
+    nothing at an area of 1, as the bootstrap and DeLong's do.
+
+    Args:
+        positives: ``[P]`` scores of the positive images; P at least 1.
+        negatives: ``[N]`` scores of the negative images; N at least 1. Ties count half.
+    """
+    area, counts = _area(np.asarray(positives), np.asarray(negatives)), (np.size(positives), np.size(negatives))
+    z = float(norm.ppf((1 + CONFIDENCE) / 2))
+    mean_size = sum(counts) / 2 - 1
+
+    def excess(true_area: float) -> float:
+        spread = 1 + mean_size * ((1 - true_area) / (2 - true_area) + true_area / (1 + true_area))
+        return (area - true_area) ** 2 - z * z * true_area * (1 - true_area) * spread / (counts[0] * counts[1])
+
+    # 0 and 1 solve the equation too, without being a bound
+    low = 0.0 if area == 0 else float(brentq(excess, 0.0, min(area, 1 - 1e-9)))
+    high = 1.0 if area == 1 else float(brentq(excess, max(area, 1e-9), 1.0))
+    return Estimate(area, low, high)
+
+
+def _area(positives: NDArray[Any], negatives: NDArray[Any]) -> float:
+    """Return the share of pairs whose positive has the higher score (Mann & Whitney 1947)."""
+    ranks = rankdata(np.concatenate([positives, negatives]))[: len(positives)]
+    above = ranks.sum() - len(positives) * (len(positives) + 1) / 2
+    return float(above / (len(positives) * len(negatives)))
+
+
 def values_of(measure: Measure, images: int) -> dict[str, float]:
     """Return the metrics of all images, each counted once; undefined ones are left out."""
     found = measure(np.ones((1, images), dtype=np.int64))
@@ -69,7 +134,7 @@ def bootstrap(measure: Measure, images: int, *, seed: int = 0) -> dict[str, Esti
         seed: Of the resampling.
     """
     drawn = _measure_samples(measure, images, seed)
-    return {name: _interval(value, drawn[name]) for name, value in values_of(measure, images).items()}
+    return {name: percentile_interval(value, drawn[name]) for name, value in values_of(measure, images).items()}
 
 
 def paired_bootstrap(first: Measure, second: Measure, images: int, *, seed: int = 0) -> dict[str, Difference]:
@@ -90,9 +155,14 @@ def paired_bootstrap(first: Measure, second: Measure, images: int, *, seed: int 
     for name in before:
         if name in after:
             drawn = drawn_after[name] - drawn_before[name]
-            interval = _interval(after[name] - before[name], drawn)
-            differences[name] = Difference(interval.value, interval.low, interval.high, _p_value(drawn))
+            differences[name] = paired_difference(after[name] - before[name], drawn)
     return differences
+
+
+def paired_difference(value: float, drawn: NDArray[np.float64]) -> Difference:
+    """Return a difference with the interval and the p-value of what the samples gave."""
+    interval = percentile_interval(value, drawn)
+    return Difference(value, interval.low, interval.high, _p_value(drawn))
 
 
 def _p_value(differences: NDArray[np.float64]) -> float:
@@ -114,7 +184,8 @@ def resamples(images: int, *, seed: int) -> Iterator[Weights]:
         yield generator.multinomial(images, np.full(images, 1 / images), size=min(at_once, RESAMPLES - start))
 
 
-def _interval(value: float, drawn: NDArray[np.float64]) -> Estimate:
+def percentile_interval(value: float, drawn: NDArray[np.float64]) -> Estimate:
+    """Return a value with the interval that holds the middle 95% of what the samples gave; NaN counts for none."""
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(drawn, [tail, 1 - tail]) if np.isfinite(drawn).any() else (np.nan, np.nan)
     return Estimate(value, float(low), float(high))

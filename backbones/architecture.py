@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .base import Flow
 from .errors import UserError
+from .flow import Flow
 from .preprocessing import Preprocessing
 
 OUTPUT_STRIDES = (8, 16, 32)

@@ -4,16 +4,29 @@ import functools
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .architecture import Architecture, Builder, Options
-from .base import Backbone, Facts, run_on_meta
+from .base import Backbone
+from .flow import Facts
+from .parts import watch_calls
 from .spec import LEVELS, FeatureSpec, sorted_levels
 from .taps import disable_in_place
 from .timm_net import TimmFlow
 
 CANVASES = (224, 256, 320)
 STEPS = (1, 2, 4, 8, 16, 32)
+
+
+def run_on_meta(backbone: Backbone, image_size: tuple[int, int]) -> dict[str, Tensor]:
+    """Return the levels of one picture of ``image_size`` for a backbone on the meta device: shapes, no values."""
+    training = backbone.training
+    backbone.eval()  # batch norm in training mode refuses a single value, whatever the size of the picture
+    try:
+        with torch.no_grad():
+            return dict(backbone(torch.empty(1, backbone.in_channels, *image_size, device="meta")))
+    finally:
+        backbone.train(training)
 
 
 @functools.cache
@@ -79,13 +92,16 @@ def measure(backbone: Backbone, architecture: Architecture, builder: Builder, op
     specs, map_strides = measure_specs(backbone.name, builder, options)
     embedding_dim, num_logits = measure_vectors(backbone.name, builder, options)
     images = torch.empty(1, backbone.in_channels, *size, device="meta")
+    with watch_calls(backbone.network) as called:
+        levels = run_on_meta(backbone, size)
     return Facts(
         specs=specs,
         map_strides=map_strides,
         embedding_dim=embedding_dim,
         num_logits=num_logits,
-        shapes={level: tuple(tensor.shape[1:]) for level, tensor in run_on_meta(backbone, size).items()},
+        shapes={level: tuple(tensor.shape[1:]) for level, tensor in levels.items()},
         parts=backbone.flow.parts(backbone.network, images),
+        called=frozenset(called),
         image_size=size,
         is_fixed_size=architecture.is_fixed_size,
         min_size=min(size) if architecture.is_fixed_size else _smallest_size(backbone),

@@ -1,55 +1,20 @@
 """The trunk: one class for every network, made by the builders of the families."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from . import lora
 from .errors import UserError, unknown
 from .fingerprint import fingerprint
+from .flow import Facts, Flow
 from .parts import Part
 from .preprocessing import Preprocessing
+from .recompute import guard_buffers
 from .spec import FeatureSpec, sorted_levels
 from .taps import attach_taps
-
-
-class Flow(Protocol):
-    """How a network is walked: ``Chain`` for the classics, ``TimmFlow`` for timm's networks."""
-
-    def offered(self) -> tuple[str, ...]: ...  # noqa: D102
-    def cut(self, network: nn.Module, levels: Sequence[str]) -> "Flow": ...  # noqa: D102
-    def taps(self) -> list[str]: ...  # noqa: D102
-    def run(self, network: nn.Module, images: Tensor, tapped: Mapping[str, Tensor]) -> dict[str, Tensor]: ...  # noqa: D102
-    def parts(self, network: nn.Module, images: Tensor) -> dict[str, Part]: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What was measured on a trunk.
-
-    Attributes:
-        specs: Every ``cK`` the trunk can offer, shallow to deep, asked for or not.
-        map_strides: Stride of every map the network can be tapped at, powers of two or not.
-        embedding_dim: Length of ``embedding``; 0 if the network has none.
-        num_logits: Length of ``logits``; 0 if the network has no classifier.
-        shapes: Of each level asked for, its shape without the batch, for pictures of ``image_size``.
-        parts: Modules and parameters of each part, shallow to deep, for freezing and layer-wise rates.
-        image_size: Height and width that ``shapes`` hold for.
-        is_fixed_size: Whether the network takes pictures of ``image_size`` only.
-        min_size: The smallest side of a square picture that the network can take.
-    """
-
-    specs: Mapping[str, FeatureSpec] = field(default_factory=dict)
-    map_strides: tuple[float, ...] = ()
-    embedding_dim: int = 0
-    num_logits: int = 0
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    parts: Mapping[str, Part] = field(default_factory=dict)
-    image_size: tuple[int, int] = (224, 224)
-    is_fixed_size: bool = False
-    min_size: int = 1
+from .tuning import Tuning
 
 
 class Backbone(nn.Module):
@@ -71,6 +36,7 @@ class Backbone(nn.Module):
         recipe: ``build_backbone(**recipe, weights="none")`` builds the same structure.
         notes: What the caller should know about how the weights were loaded.
         frozen_until: ``none``, ``all`` or the level up to which parameters and statistics stay as they are.
+        tuning: What is trained of the rest: everything, the affine parameters of its norms, or LoRA updates.
     """
 
     def __init__(
@@ -103,8 +69,10 @@ class Backbone(nn.Module):
         self.recipe: dict[str, Any] = {}
         self.notes: tuple[str, ...] = ()
         self.frozen_until = "none"
+        self.tuning = Tuning()
         self._frozen = Part((), ())
         self._is_asked_to_train = True
+        self._recomputes = False
 
     @property
     def specs(self) -> Mapping[str, FeatureSpec]:
@@ -127,51 +95,96 @@ class Backbone(nn.Module):
         Raises:
             UserError: The pictures have another number of channels, or are too small for the network.
         """
-        self._check(images)
+        self.facts.check(images, name=self.name, in_channels=self.in_channels, levels=self.levels)
         self._tapped.clear()
+        if self._recomputes:
+            guard_buffers(self.network)
         levels = self.flow.run(self.network, images, self._tapped)
         self._tapped.clear()  # or the graph of this pass would live until the next
         return levels
 
-    def _check(self, images: Tensor) -> None:
-        given = "x".join(str(side) for side in images.shape)
-        if images.ndim != 4 or images.shape[1] != self.in_channels:
-            expected = f"[batch, {self.in_channels}, height, width]"
-            hint = f"; for other channels build it with in_channels={images.shape[1]}" if images.ndim == 4 else ""
-            raise UserError(f"{self.name} takes pictures {expected}, not {given}{hint}.")
-        height, width = images.shape[-2:]
-        if self.facts.is_fixed_size and (height, width) != self.facts.image_size:
-            wanted = f"{self.facts.image_size[0]}x{self.facts.image_size[1]}"
-            raise UserError(
-                f"{self.name} was built for pictures of {wanted}, not {height}x{width}:"
-                f" resize them, or build it with image_size=({height}, {width})."
-            )
-        if min(height, width) < self.facts.min_size:
-            raise UserError(
-                f"{self.name} needs pictures of at least {self.facts.min_size}x{self.facts.min_size} for"
-                f" {', '.join(self.levels)}, not {height}x{width}."
-            )
-
     def freeze(self, until: str = "all") -> None:
         """Keep a part of the trunk as it is: no gradient, no drifting statistics, no dropout or drop path.
 
-        It may be called again with another value, before or after ``train()`` and ``eval()``.
+        It may be called again with another value, before or after ``tune()``, ``train()`` and ``eval()``. LoRA updates
+        of what is frozen now are taken out if they change nothing yet, and kept as they are if they were trained.
 
         Args:
             until: ``all``, ``none``, or a level ``cK``: everything up to and including it.
 
         Raises:
-            UserError: ``until`` is none of these.
+            UserError: ``until`` is none of these, or nothing is left for ``tune("norm")`` or ``tune("lora")``.
         """
         allowed = ["none", *self.specs, "all"]
         if until not in allowed:
             raise unknown("part to freeze", until, allowed)
-        self._frozen = self._part_until(until)
-        self.frozen_until = until
-        self.network.requires_grad_(True)
-        for name in self._frozen.parameters:
-            self.network.get_parameter(name).requires_grad_(False)
+        self._set_trained(until, self.tuning)
+
+    def tune(self, how: str, *, rank: int = 8, alpha: float = 16.0) -> None:
+        """Choose what is trained of the part that ``freeze`` leaves free.
+
+        It may be called again, before or after ``freeze()``, ``train()`` and ``eval()``.
+
+        ``norm`` trains the weights and biases of normalisation layers (Frankle et al., 2021, "Training BatchNorm and
+        Only BatchNorm"), and ``lora`` low-rank updates of layers (Hu et al., 2021). With either, the trunk stays in
+        evaluation mode: no dropout, no drop path, and unlike in Frankle et al. no moving statistics. Then exactly the
+        trained parameters change, everything else is provably the same (``frozen_fingerprint``), and small batches of
+        a new task don't spoil statistics that a million pictures made.
+
+        ``lora`` adapts every convolution with one group and every linear layer that a pass calls; grouped (depthwise)
+        convolutions and weights that a network uses without calling their layer (``qkv`` of BEiT and Swin V2) stay as
+        they are. New updates start from torch's global generator and change nothing before they are trained; the state
+        dict then names a layer's own weight ``<path>.base_layer.weight``, until ``merge()``.
+
+        Args:
+            how: ``full``, ``norm`` or ``lora``.
+            rank: Of each LoRA update, at least 1.
+            alpha: A LoRA update is scaled by ``alpha / rank``.
+
+        Raises:
+            UserError: The trunk has nothing to tune in this way, all of it is frozen, it holds trained LoRA updates
+                that this would throw away, or a value means nothing.
+        """
+        self._set_trained(self.frozen_until, Tuning(how, rank, alpha))
+
+    def merge(self) -> None:
+        """Fold LoRA updates into the weights and bring back the original layers and names; without any, do nothing.
+
+        Outputs stay the same up to rounding. From then on the trunk is tuned ``full``: what ``freeze`` leaves free is
+        trainable.
+        """
+        if self.tuning.how == "lora":
+            lora.fold(self.network)
+            self._set_trained(self.frozen_until, Tuning())
+
+    def _set_trained(self, until: str, tuning: Tuning) -> None:
+        if until == "all" and tuning.how != "full":
+            raise UserError(
+                f"freeze('all') and tune('{tuning.how}') contradict each other: one trains nothing of {self.name}, the"
+                " other a part of it. Freeze up to a level or 'none', or tune 'full'."
+            )
+        frozen = self._part_until(until)
+        selected = tuning.select(self.name, self.network, frozen.parameters, self.facts.called)
+        tuning.refuse_loss(self.network, before=self.tuning)
+        self.frozen_until, self.tuning, self._frozen = until, tuning, frozen
+        trained = tuning.apply(self.network, selected)
+        self.network.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
         self.train(self._is_asked_to_train)
+
+    def checkpoint_activations(self) -> None:
+        """Compute activations again in the backward pass instead of keeping them (Chen et al., 2016).
+
+        It costs about a third more time and changes nothing else: outputs, gradients, statistics and random numbers are
+        bit-identical. One map is kept for each level, or for each of timm's blocks. Evaluation mode and
+        ``torch.no_grad`` keep no more than they did.
+
+        Raises:
+            UserError: timm has no checkpointing for this network.
+        """
+        self.flow = self.flow.recomputing(self.network, self._is_asked_to_train)
+        self._recomputes = True
 
     def _part_until(self, until: str) -> Part:
         if until == "all":
@@ -185,11 +198,13 @@ class Backbone(nn.Module):
         )
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Set training mode, except for what is frozen: that stays in evaluation mode."""
+        """Set training mode, except for what is frozen or tuned in part: that stays in evaluation mode."""
         self._is_asked_to_train = mode
-        super().train(mode and self.frozen_until != "all")
+        super().train(mode and self.frozen_until != "all" and self.tuning.how == "full")
         for path in self._frozen.modules:
             self.network.get_submodule(path).training = False
+        if self._recomputes:
+            self.flow = self.flow.recomputing(self.network, mode)
         return self
 
     @property
@@ -197,26 +212,35 @@ class Backbone(nn.Module):
         """Whether no parameter of the trunk is trainable."""
         return not any(parameter.requires_grad for parameter in self.network.parameters())
 
-    def parameter_groups(self) -> list[tuple[str, list[nn.Parameter]]]:
-        """Return the trainable parameters of each part that has some, shallow to deep."""
+    def parameter_groups(self, *, trainable_only: bool = True) -> list[tuple[str, list[nn.Parameter]]]:
+        """Return the parameters of each part that has some, shallow to deep; LoRA updates stand with their layer.
+
+        Args:
+            trainable_only: Whether to leave out what is frozen or not tuned. For an optimizer that outlives a thaw,
+                leave nothing out.
+        """
         groups = []
         for name, part in self.facts.parts.items():
-            own = [self.network.get_parameter(path) for path in part.parameters]
-            trainable = [parameter for parameter in own if parameter.requires_grad]
-            if trainable:
-                groups.append((name, trainable))
+            own = lora.parameters_with_adapters(self.network, part.parameters)
+            kept = [parameter for parameter in own if parameter.requires_grad or not trainable_only]
+            if kept:
+                groups.append((name, kept))
         return groups
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 over names, shapes and float32 values of ``network``'s parameters and buffers."""
-        return fingerprint(self.network.state_dict())
+        """Return the SHA-256 over names, shapes and float32 values of ``network``'s parameters and buffers.
+
+        LoRA updates don't count before ``merge()``: it is that of the weights they stand on.
+        """
+        return fingerprint(lora.original_state(self.network)[0])
 
     def frozen_fingerprint(self) -> str:
-        """Return the SHA-256, as ``fingerprint`` takes it, over what ``freeze`` holds fixed; "" if that is nothing."""
-        fixed = {id(self.network.get_parameter(name)) for name in self._frozen.parameters}
-        for path in self._frozen.modules:
-            fixed.update(id(buffer) for buffer in self.network.get_submodule(path).buffers(recurse=False))
-        state = {key: tensor for key, tensor in self.network.state_dict(keep_vars=True).items() if id(tensor) in fixed}
+        """Return the SHA-256, as ``fingerprint`` takes it, over what may not change; "" if that is nothing.
+
+        That is what ``freeze`` holds fixed; with ``tune("norm")`` or ``tune("lora")``, everything but the trained
+        parameters. Names are those without LoRA, so that ``fingerprint()`` before equals ``frozen_fingerprint()`` with.
+        """
+        state = self.tuning.fixed_state(self.network, self._frozen)
         return fingerprint(state) if state else ""
 
 
@@ -235,14 +259,3 @@ def require_pyramid(backbone: Backbone) -> None:
         f"{backbone.name} can't carry a dense head: {reason} ({text}). It still classifies from its embedding;"
         " for dense tasks take e.g. resnet50 or efficientnet_lite0."
     )
-
-
-def run_on_meta(backbone: Backbone, image_size: tuple[int, int]) -> dict[str, Tensor]:
-    """Return the levels of one picture of ``image_size`` for a backbone on the meta device: shapes, no values."""
-    training = backbone.training
-    backbone.eval()  # batch norm in training mode refuses a single value, whatever the size of the picture
-    try:
-        with torch.no_grad():
-            return dict(backbone(torch.empty(1, backbone.in_channels, *image_size, device="meta")))
-    finally:
-        backbone.train(training)

@@ -6,9 +6,11 @@ deleting the modules of the later steps: the state-dict names of the kept part n
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .errors import UserError, did_you_mean
 from .parts import Part
@@ -32,6 +34,7 @@ class Chain:
         aliases: Other names for steps, e.g. ``fc7`` for ``classifier.3``.
         functions: The steps that are no modules.
         places: Of each level asked for, the index of its step and the module inside it to tap; filled by ``cut``.
+        recomputes: Whether the backward pass computes the activations between two levels again.
     """
 
     steps: tuple[str, ...]
@@ -39,6 +42,7 @@ class Chain:
     aliases: Mapping[str, str] = field(default_factory=dict)
     functions: Mapping[str, Function] = field(default_factory=lambda: {"flatten": flatten})
     places: Mapping[str, tuple[int, str | None]] = field(default_factory=dict)
+    recomputes: bool = False
 
     @classmethod
     def of(
@@ -103,16 +107,41 @@ class Chain:
         Raises:
             UserError: The network never calls a module that was asked for.
         """
-        after: list[Tensor] = []
         values = images
-        for step in self.steps:
-            function = self.functions.get(step)
-            values = function(network, values) if function else network.get_submodule(step)(values)
-            after.append(values)
+        found: dict[int, Tensor] = {}
+        recomputes = self.recomputes and torch.is_grad_enabled()
+        for segment in self._segments() if recomputes else [range(len(self.steps))]:
+            walk = partial(self._walk, network, segment)
+            values, kept = checkpoint(walk, values, use_reentrant=False) if recomputes else walk(values)
+            found |= kept
         never = [path for path in self.taps() if path not in tapped]
         if never:
             raise UserError(f"The module '{never[0]}' is never called in the forward pass: tap another.")
-        return {level: after[index] if path is None else tapped[path] for level, (index, path) in self.places.items()}
+        return {level: found[index] if path is None else tapped[path] for level, (index, path) in self.places.items()}
+
+    def _walk(self, network: nn.Module, segment: range, values: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
+        """Return the output of a segment's last step, and those of its steps that are levels."""
+        kept: dict[int, Tensor] = {}
+        wanted = {index for index, path in self.places.values() if path is None}
+        for index in segment:
+            step = self.steps[index]
+            function = self.functions.get(step)
+            values = function(network, values) if function else network.get_submodule(step)(values)
+            if index in wanted:
+                kept[index] = values
+        return values, kept
+
+    def _segments(self) -> list[range]:
+        """Return the steps in segments that end at the levels, asked for or not: what is kept is one map a segment.
+
+        A finer cut would save nothing where each layer of a segment is one step, as in VGG.
+        """
+        ends = sorted({self._end_of(level) for level in self.levels} | {len(self.steps)})
+        return [range(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+    def recomputing(self, network: nn.Module, is_active: bool) -> "Chain":
+        """Return the chain that computes the activations inside its segments again in the backward pass, or doesn't."""
+        return replace(self, recomputes=is_active)
 
     def parts(self, network: nn.Module, images: Tensor) -> dict[str, Part]:
         """Return the parts, shallow to deep: ``cK``, then ``embedding`` and ``logits``.

@@ -92,8 +92,9 @@ def _differentiable(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(False)
 
 
-def _watch(network: nn.Module, run: Callable[[], Tensor]) -> tuple[list[str], list[str]]:
-    """Return the modules that a run calls and the parameters that its output depends on."""
+@contextmanager
+def watch_calls(network: nn.Module) -> Iterator[dict[str, None]]:
+    """Yield the paths of the modules that are called meanwhile, each once, in order."""
     called: dict[str, None] = {}
     handles = [
         module.register_forward_pre_hook(lambda _module, _args, path=path: called.setdefault(path))
@@ -101,10 +102,16 @@ def _watch(network: nn.Module, run: Callable[[], Tensor]) -> tuple[list[str], li
         if path
     ]
     try:
-        reached = _leaves(run())
+        yield called
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _watch(network: nn.Module, run: Callable[[], Tensor]) -> tuple[list[str], list[str]]:
+    """Return the modules that a run calls and the parameters that its output depends on."""
+    with watch_calls(network) as called:
+        reached = _leaves(run())
     return list(called), [name for name, parameter in network.named_parameters() if id(parameter) in reached]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .errors import UserError
+from .recompute import is_recomputing
 
 
 class Tap:
@@ -21,7 +22,12 @@ class Tap:
         self.path = path
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Keep a copy; the last call in a pass wins."""
+        """Keep a copy; the last call in a pass wins.
+
+        A pass that a checkpoint repeats is none: its copies would outlive the backward pass.
+        """
+        if is_recomputing():
+            return
         if not isinstance(output, Tensor):
             raise UserError(f"The module '{self.path}' returns a {type(output).__name__}, not a tensor: tap another.")
         self.store[self.path] = output.clone()

@@ -108,6 +108,21 @@ class TimmFlow:
             found["logits"] = network.forward_head(last)  # type: ignore[operator]
         return found
 
+    def recomputing(self, network: nn.Module, is_active: bool) -> "TimmFlow":
+        """Switch timm's own gradient checkpointing in the network, whose blocks are its segments.
+
+        Raises:
+            UserError: timm has none for this network.
+        """
+        try:
+            network.set_grad_checkpointing(is_active)  # type: ignore[operator]
+        except AssertionError as error:  # how timm says that a network has none
+            raise UserError(
+                f"timm has no gradient checkpointing for {type(network).__name__}: leave checkpoint_activations out and"
+                " take a smaller batch, or take another network."
+            ) from error
+        return self
+
     def parts(self, network: nn.Module, images: Tensor) -> dict[str, Part]:
         """Return the part of each ``cK`` up to the deepest level asked for, then ``embedding`` with the rest."""
         order = sorted_levels(tuple(self.indices))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...datasets import Batch
 from ..evaluation import Evaluator, Rows
-from ..intervals import Estimate, Weights, proportion
+from ..intervals import Estimate, Weights, mean_of_proportions, proportion
 from .head import TOP_K, top_probabilities, top_row
 
 #: Above this the matrix would make up most of the card; the most confused pairs are listed instead.
@@ -77,11 +77,13 @@ class ClassificationEvaluator(Evaluator):
         )
 
     def intervals(self, rows: Rows) -> dict[str, Estimate]:
-        """Return top-1 and top-5, which are proportions of the images."""
+        """Return top-1 and top-5, which are proportions of the images, and the mean of recalls, each a proportion."""
         hits = rows["top"] == rows["label"][:, None]
+        correct, labelled, _ = (counts[0] for counts in self._counts(rows, np.ones((1, len(hits)), dtype=np.int64)))
         return {
             "top1": proportion(int(hits[:, 0].sum()), len(hits)),
             "top5": proportion(int(hits.any(axis=1).sum()), len(hits)),
+            "balanced_accuracy": mean_of_proportions(correct[labelled > 0], labelled[labelled > 0]),
         }
 
     def per_class(self, rows: Rows) -> list[dict[str, Any]]:

@@ -5,7 +5,15 @@ from functools import partial
 import numpy as np
 import pytest
 from onetrunk.apps.classification.metrics import ClassificationEvaluator
-from onetrunk.apps.intervals import bootstrap, paired_bootstrap, proportion, resamples
+from onetrunk.apps.intervals import (
+    auroc_interval,
+    bootstrap,
+    mean_of_proportions,
+    paired_bootstrap,
+    proportion,
+    resamples,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("correct", "total", "low", "high"), [(145, 153, 0.900, 0.973), (143, 153, 0.884, 0.964)])
@@ -80,3 +88,44 @@ def test_the_same_images_tell_models_apart_that_their_own_intervals_dont() -> No
     assert difference.low > 0
     assert difference.p_value < 0.01
     assert bootstrap(second, 200)["top1"].low < bootstrap(first, 200)["top1"].high
+
+
+def test_a_mean_of_equal_classes_has_the_interval_of_all_their_images() -> None:
+    together, apart = proportion(145, 150), mean_of_proportions([50, 48, 47], [50, 50, 50])
+    assert [apart.value, apart.low, apart.high] == pytest.approx([together.value, together.low, together.high])
+
+
+def test_a_rare_class_widens_the_mean_and_certainty_is_never_claimed() -> None:
+    even, rare = mean_of_proportions([75, 75], [75, 75]), mean_of_proportions([145, 5], [145, 5])
+    assert even.high == rare.high == 1
+    assert rare.low < even.low < 1  # 4 / (1/145 + 1/5) = 19 images' worth against 150
+    assert rare.low == pytest.approx(wilson(1.0, 4 / (1 / 145 + 1 / 5)).low)
+
+
+def test_balanced_accuracy_has_this_interval_on_the_card() -> None:
+    evaluator = ClassificationEvaluator(["a", "b", "c"])  # of c there is no image
+    labels, predictions = np.repeat([0, 1], [6, 3]), np.array([0, 0, 0, 0, 0, 1, 1, 1, 1])
+    rows = {"label": labels, "top": predictions[:, None], "probability": np.ones((9, 1))}
+    assert evaluator.intervals(rows)["balanced_accuracy"] == mean_of_proportions([5, 3], [6, 3])
+
+
+def test_an_area_under_the_curve_counts_pairs_and_ties_half() -> None:
+    assert auroc_interval([2.0, 3.0], [1.0, 2.0]).value == pytest.approx(3.5 / 4)
+
+
+def test_the_bounds_of_an_area_are_where_it_is_two_errors_away() -> None:
+    """By hand: (A - t)^2 = z^2 t (1 - t) (1 + m (1 - t) / (2 - t) + m t / (1 + t)) / (P N) at both bounds."""
+    generator = np.random.default_rng(0)
+    found = auroc_interval(generator.normal(1.5, size=20), generator.normal(size=60))
+    for bound in (found.low, found.high):
+        spread = 1 + 39 * ((1 - bound) / (2 - bound) + bound / (1 + bound))
+        error = np.sqrt(bound * (1 - bound) * spread / (20 * 60))
+        assert abs(found.value - bound) / error == pytest.approx(1.959964, abs=1e-5)
+
+
+@pytest.mark.parametrize(("flip", "value"), [(1, 1.0), (-1, 0.0)])
+def test_a_perfect_ranking_still_has_an_interval(flip: int, value: float) -> None:
+    found = auroc_interval(flip * np.arange(10, 20), flip * np.arange(10))
+    assert found.value == value
+    assert found.high - found.low > 0.1
+    assert found.low <= value <= found.high
