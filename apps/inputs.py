@@ -81,6 +81,7 @@ def make_loader(
     classes: Sequence[str] = (),
     seed: int = 0,
     shuffle: bool = False,
+    sample_weights: Sequence[float] | None = None,
 ) -> ResumableLoader:
     """Return the loader of a split.
 
@@ -92,6 +93,7 @@ def make_loader(
         classes: The class names in the order of their indices, for records with targets.
         seed: Of the order and the augmentation.
         shuffle: Whether each epoch has an order of its own.
+        sample_weights: With ``shuffle``: how often each record is drawn, in proportion to the others.
 
     Raises:
         DataError: If a record's class isn't among ``classes``.
@@ -106,4 +108,5 @@ def make_loader(
         # no more processes than batches
         workers=min(workers, math.ceil(len(samples) / options.batch_size)),
         pin_memory=choose_device(options.device).type == "cuda",
+        sample_weights=sample_weights,
     )

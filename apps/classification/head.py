@@ -59,7 +59,10 @@ class ClassificationHead(Head):
         return logits
 
     def loss(self, output: Tensor, context: Context, targets: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the cross-entropy of logits ``[B, C]`` with ``targets["label"]``, int64 ``[B]``."""
+        """Return the cross-entropy of logits ``[B, C]`` with ``targets["label"]``.
+
+        Labels are int64 ``[B]``, or float32 ``[B, C]`` shares of each class where pictures were mixed.
+        """
         loss = F.cross_entropy(
             output.float(), targets["label"], weight=self.class_weights, label_smoothing=self.label_smoothing
         )

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ...backbones.errors import UserError
 from ..cli import Command
 from ..config import canvas_of
-from .options import AugmentOptions, EvaluateOptions, LossOptions, PredictOptions, TrainOptions
+from .options import AugmentOptions, EvaluateOptions, PredictOptions, TrainOptions
 
 if TYPE_CHECKING:
-    import torch
-
     from ...datasets import AnnotatedImages, Record, Transform
     from ..card import Card
     from ..inputs import InputRecipe
@@ -28,6 +26,7 @@ def train(options: TrainOptions) -> Card:
     """
     import torch
 
+    from ...datasets import Mixing, balanced_weights, class_weights
     from ..card import Card, print_card
     from ..data_check import check_data
     from ..fit import FitData, fit
@@ -53,8 +52,12 @@ def train(options: TrainOptions) -> Card:
         head=options.head,
         head_options=options.head_options,
         label_smoothing=options.loss.label_smoothing,
-        class_weights=_class_weights(splits["train"], options.loss),
+        class_weights=class_weights(splits["train"]) if options.loss.class_weights == "balanced" else None,
     )
+    if options.augment.mixup or options.augment.cutmix:
+        task.mixing = Mixing(
+            options.augment.mixup, options.augment.cutmix, num_classes=len(splits["train"].classes), seed=options.seed
+        )
     if holds_model(options.weights):
         print(keep_matching_rows(task, options.weights))
     _describe(task, splits, options)
@@ -71,13 +74,15 @@ def train(options: TrainOptions) -> Card:
             **settings,
         )
 
+    weights = balanced_weights(splits["train"].records) if options.sampling == "balanced" else None
+    augmentation = _augmentation(inputs, options.augment)
     data = FitData(
-        train=loader("train", _augmentation(inputs, options.augment), seed=options.seed, shuffle=True),
+        train=loader("train", augmentation, seed=options.seed, shuffle=True, sample_weights=weights),
         val=loader("val", inputs.transform()),
         train_fingerprint=fingerprints["train"],
         val_fingerprint=fingerprints["val"],
         facts={"path": options.data, "split_origin": splits["train"].split_origin},
-        cut_split=splits["train"].splits if splits["train"].split_origin.startswith("seeded") else None,
+        cut_split=splits["train"].splits if splits["train"].is_cut else None,
     )
     return fit(task, data, options, run)
 
@@ -135,13 +140,17 @@ def _open_splits(options: TrainOptions, split_file: Path) -> dict[str, Annotated
     """Return the training and the validation split; a run that goes on reads the split it was started with."""
     from ...datasets import DataError, open_dataset, require_labels
 
+    goes_on = options.resume and split_file.is_file()
     opened = open_dataset(
         options.data,
         "train",
         split_seed=options.split_seed,
         val_fraction=options.val_fraction,
-        split_file=split_file if options.resume and split_file.is_file() else None,
+        split_file=split_file if goes_on else None,
     )
+    if options.fold is not None and not goes_on:
+        assert options.folds is not None
+        opened = opened.with_fold(options.fold, folds=options.folds, seed=options.split_seed)
     for note in opened.notes:
         print(note)
     if len(opened.classes) < 2:
@@ -161,18 +170,11 @@ def _augmentation(inputs: InputRecipe, options: AugmentOptions) -> Transform:
         inputs.interpolation,
         min_scale=options.min_scale,
         flip=options.flip,
+        vertical_flip=options.vertical_flip,
         color_jitter=options.color_jitter,
+        policy=options.policy,
+        erasing=options.erasing,
     )
-
-
-def _class_weights(images: AnnotatedImages, options: LossOptions) -> torch.Tensor | None:
-    """Return weights in inverse proportion to the classes' images, with a mean of 1 over the images."""
-    import torch
-
-    if options.class_weights == "none":
-        return None
-    counts = torch.tensor(list(images.class_counts().values()), dtype=torch.float32)
-    return counts.sum() / (len(counts) * counts.clamp(min=1))
 
 
 def _describe(task: Task, splits: dict[str, AnnotatedImages], options: TrainOptions) -> None:
@@ -238,7 +240,7 @@ def _open_split(options: EvaluateOptions) -> AnnotatedImages:
     from ...datasets import DataError, open_dataset, require_labels
 
     images = open_dataset(options.data, options.split)
-    if images.split_origin.startswith("seeded"):
+    if images.is_cut:
         raise DataError(f"{options.data}: there is no split '{options.split}'. To evaluate everything: --split all")
     require_labels(images)
     for note in images.notes:

@@ -48,8 +48,25 @@ class AugmentOptions(CheckedOptions):
     """The smallest share of the picture that a random crop shows; 1 for no crop."""
     flip: float = 0.5
     """The probability of a mirror image; 0 for digits and text."""
+    vertical_flip: float = 0.0
+    """The probability of turning the picture upside down; 0.5 where up and down mean nothing, as in microscopy."""
     color_jitter: float = 0.0
     """The strength of random brightness, contrast and saturation."""
+    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
+    """Random shears, turns, shifts and changes of colour: RandAugment (Cubuk 2020), TrivialAugment (Mueller 2021)."""
+    erasing: float = 0.0
+    """The probability of noise in place of a random rectangle (Zhong 2020)."""
+    mixup: float = 0.0
+    """Mixes each picture and its label with another's; the alpha of Zhang 2018, such as 0.2; 0: none."""
+    cutmix: float = 0.0
+    """Pastes a rectangle of another picture into each; the alpha of Yun 2019, such as 1. With mixup: one or the other,
+    batch by batch."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        super().__post_init__()
+        check_range(self, "min_scale", "flip", "vertical_flip", "erasing", most=1)
+        check_range(self, "color_jitter", "mixup", "cutmix")
 
 
 @dataclass(kw_only=True)

@@ -36,6 +36,9 @@ RECIPES = {
     "ema": f"{CLASSIFICATION} --optim.ema 0.9 --optim.schedule one_cycle --fit.patience 1",
     "accumulation": f"{CLASSIFICATION} --fit.accumulate 3 --optim.layer-decay 0.7 --fit.checkpoint-activations",
     "until": f"{CLASSIFICATION} --freeze until:1 --sampling balanced",
+    "mixing": f"{CLASSIFICATION} --augment.mixup 0.2 --augment.cutmix 1 --augment.policy trivialaugment "
+    "--augment.erasing 0.3",
+    "norms": f"{CLASSIFICATION} --tune norm",
     "lora": f"{CLASSIFICATION} --tune lora --lora.rank 2",
     "two_processes": f"{CLASSIFICATION} --devices 2 --batch-size 4 --freeze until:1 --optim.ema 0.9",
 }

@@ -32,6 +32,7 @@ FAULTS = [
     pytest.param("until", "step", 2, ["SIGKILL"], id="kill while the trunk is frozen"),
     pytest.param("until", "step", STEPS + 3, ["SIGKILL"], id="kill once the trunk is thawed"),
     pytest.param("until", "validation", 2, ["SIGTERM"], id="term right before the trunk is thawed"),
+    pytest.param("mixing", "step", STEPS + 2, ["SIGKILL"], id="kill with mixed pictures"),
     pytest.param("lora", "step", STEPS + 2, ["SIGTERM"], id="term with low-rank updates"),
     pytest.param("two_processes", "step", STEPS + 3, ["SIGTERM"], id="term two processes"),
 ]
