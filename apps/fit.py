@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from ..backbones.errors import UserError
+from ..backbones.synchronize import synchronize_norms
 from ..datasets import Record, ResumableLoader, write_split
 from .card import Card, make_card, print_card
 from .checkpoints import BadData, Checkpoints
@@ -160,6 +161,8 @@ def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, 
         logger=TensorBoardLogger(run.path, name=run.tensorboard.name, version=""),
         log_every_n_steps=10,
     )
+    if trainer.world_size > 1 and (thaw or not task.backbone.is_frozen):
+        _synchronize_norms(task, trainer)
     with running_together(trainer, data.train, data.val) as checkpoints.request:
         pl.seed_everything(options.seed + trainer.global_rank, verbose=False)
         task.rate_plan = _rate_plan(options, math.ceil(len(data.train) / options.fit.accumulate))
@@ -172,6 +175,13 @@ def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, 
             stop.add_note(f"stopped by {stop} {place}; {saved if is_saved else 'nothing was saved yet'}.")
             raise
     return checkpoints.trunk_fingerprints
+
+
+def _synchronize_norms(task: Task, trainer: pl.Trainer) -> None:
+    if trainer.strategy.root_device.type == "cuda":
+        task.backbone.network = synchronize_norms(task.backbone.network)
+    elif is_first():
+        print("batch norms see the images of their own process: torch synchronises their statistics on GPUs only")
 
 
 def _present(*callbacks: pl.Callback | None) -> list[pl.Callback]:
