@@ -1,0 +1,86 @@
+"""Evaluating a trained classifier, or the one that comes with a trunk's weights."""
+
+from dataclasses import replace
+from typing import Any
+
+from ...backbones import build_backbone, imagenet_classes, match_imagenet_classes
+from ...backbones.errors import UserError
+from ...datasets import AnnotatedImages, Record
+from ..card import Card
+from ..commands import evaluate_command
+from ..config import canvas_of
+from ..inputs import InputRecipe, check_images, make_loader, make_recipe
+from ..model_file import load_model, read_description
+from ..outputs import PREDICTIONS, RESULTS, output_folder
+from ..task import Task
+from ..views import make_views
+from .opening import open_for_model, open_split
+from .options import EvaluateOptions
+from .task import pretrained_task
+
+
+def run_evaluation(options: EvaluateOptions) -> Card:
+    """Evaluate a model, or a trunk's own ImageNet classifier, on a split; return its card.
+
+    Raises:
+        UserError: For a model, weights or data that can't be used.
+    """
+    where = output_folder(options.output, RESULTS, *PREDICTIONS, overwrite=options.overwrite)
+    if options.model is not None:
+        task, backbone = _trained(options.model)
+        images = open_for_model(options.model, options)
+        records = images.records
+    else:
+        task, backbone = _pretrained(options)
+        images = open_split(options)
+        records = _with_imagenet_names(images)
+    task.views = make_views(options)
+    check_images(records, options)
+    inputs = InputRecipe.from_dict(task.description["inputs"])
+    loader = make_loader(
+        records, inputs.transform(), options, channels=inputs.channels, classes=task.description["classes"]
+    )
+    facts = {"path": options.data, "fingerprint": images.fingerprint(), "split_origin": images.split_origin}
+    return evaluate_command(task, loader, options, where=where, backbone=backbone, data=facts)
+
+
+def _trained(model: str) -> tuple[Task, dict[str, Any]]:
+    """Return a trained task, and its trunk's facts for the card."""
+    task = load_model(model)
+    trunk = read_description(model)[1]["backbone"]
+    facts = {
+        "name": trunk["name"],
+        "weights": trunk["weights"],
+        "fingerprint_before": trunk["fingerprint_after"],
+        "fingerprint_after": task.backbone.fingerprint(),
+    }
+    return task, facts
+
+
+def _pretrained(options: EvaluateOptions) -> tuple[Task, dict[str, Any]]:
+    """Return the ImageNet classifier of a trunk's weights as a task, and the trunk's facts."""
+    assert options.backbone is not None
+    canvas, weights = canvas_of(options.image_size), options.weights or "imagenet"
+    backbone = build_backbone(options.backbone, weights=weights, levels=("logits",), image_size=canvas)
+    classes = _imagenet_names()
+    if backbone.num_logits != len(classes):
+        raise UserError(f"{options.backbone} has {backbone.num_logits} logits, not ImageNet's {len(classes)}.")
+    fingerprint = backbone.fingerprint()
+    facts = {"name": options.backbone, "weights": weights}
+    facts |= {"fingerprint_before": fingerprint, "fingerprint_after": fingerprint}
+    return pretrained_task(backbone, classes, make_recipe(backbone.preprocessing, canvas)), facts
+
+
+def _imagenet_names() -> list[str]:
+    """Return the thousand classes as ``n02219486 ant``: the id is unique, the name is for people."""
+    return [f"{wordnet_id} {names[0]}" for wordnet_id, names in imagenet_classes()]
+
+
+def _with_imagenet_names(images: AnnotatedImages) -> tuple[Record, ...]:
+    """Return the records under ImageNet's names of their classes; a part of the thousand will do."""
+    places = match_imagenet_classes(images.classes)
+    full_name = {name: _imagenet_names()[place] for name, place in zip(images.classes, places, strict=True)}
+    return tuple(
+        replace(record, targets={**record.targets, "label": full_name[record.targets["label"]]})
+        for record in images.records
+    )

@@ -1,0 +1,27 @@
+"""Labelling images with a trained classifier."""
+
+from typing import Any
+
+from ...datasets import list_pictures
+from ..commands import predict_command
+from ..inputs import InputRecipe, check_images, make_loader
+from ..model_file import load_model
+from ..outputs import PREDICTIONS, output_folder
+from ..views import make_views
+from .options import PredictOptions
+
+
+def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
+    """Label images; return a row for each with its most probable classes, in the order of the sorted paths.
+
+    Raises:
+        UserError: For a model or images that can't be used.
+    """
+    where = output_folder(options.output, *PREDICTIONS, overwrite=options.overwrite)
+    task = load_model(options.model)
+    task.views = make_views(options)
+    inputs = InputRecipe.from_dict(task.description["inputs"])
+    records = list_pictures(options.images)
+    check_images(records, options)
+    loader = make_loader(records, inputs.transform(), options, channels=inputs.channels)
+    return predict_command(task, loader, options, where=where)
