@@ -1,7 +1,7 @@
 """Trunk, head, loss and evaluator as one Lightning module: the only training step of the suite."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,6 +16,7 @@ from .config import OptimOptions
 from .evaluation import Evaluation, Evaluator, Piece, join_pieces, mean_loss
 from .processes import gather, is_one_of_several, share_buffers
 from .schedule import RatePlan, set_momentum
+from .views import View
 
 Mixing = Callable[..., Batch]
 """Mixes the images of a training batch: called with the batch, and ``epoch``, ``index`` and ``rank`` by name."""
@@ -47,6 +48,16 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def predict(self, output: Any, context: Context) -> list[dict[str, Any]]:
         """Return one row of plain values an image: class names, original pixels, words."""
+
+    def merge_views(self, outputs: Sequence[Any], views: Sequence[View]) -> Any:
+        """Return one output from those of several views of the same images.
+
+        Raises:
+            UserError: If the head's outputs can't be merged.
+        """
+        raise UserError(
+            "This head can't merge what it says about several views of an image. Leave out --flips and --crops."
+        )
 
 
 class Task(pl.LightningModule):
@@ -82,16 +93,19 @@ class Task(pl.LightningModule):
         # before it has read the checkpoint, and the position inside the epoch is then never restored.
         self.rate_plan = RatePlan(steps=1)
         self.mixing: Mixing | None = None
+        self.views: tuple[View, ...] = ()
         self.evaluation: Evaluation | None = None
         self._pieces: list[Piece] = []
         self._is_channels_last = False
 
-    def features(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the trunk's maps for a batch, or the stored ones that it carries."""
+    def features(self, batch: Batch, view: View | None = None) -> Mapping[str, Tensor]:
+        """Return the trunk's maps for a batch, seen through a view, or the stored ones that it carries."""
         if batch.features is not None:
             return batch.features
         assert batch.images is not None
         images = self.backbone.preprocessing.normalize(batch.images)
+        if view is not None:
+            images = view(images)
         if self._is_channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         # without a graph where nothing of the trunk is trained: no activations are kept
@@ -107,6 +121,19 @@ class Task(pl.LightningModule):
     def forward(self, batch: Batch) -> Any:
         """Return the head's output for a batch."""
         return self.head(self.features(batch), batch.context)
+
+    def look(self, batch: Batch) -> Any:
+        """Return the head's output for a batch, merged over the test-time views if there are any.
+
+        Raises:
+            UserError: If there are views, but only stored features to look at, or a head that can't merge outputs.
+        """
+        if not self.views:
+            return self(batch)
+        if batch.features is not None:
+            raise UserError("Stored features are of one view of each image. Leave out --flips and --crops.")
+        outputs = [self.head(self.features(batch, view), batch.context) for view in self.views]
+        return self.head.merge_views(outputs, self.views)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
         """Return the weighted loss of a batch; nothing for one whose images were all skipped."""
@@ -137,14 +164,14 @@ class Task(pl.LightningModule):
         if batch.size == 0:
             self._pieces.append(Piece(batch.indices.cpu().numpy(), [], {}, batch.skipped, 0.0))
             return
-        output = self(batch)
+        output = self.look(batch)
         loss = float(self._weighted(self.head.loss(output, batch.context, batch.targets)))
         rows = self.evaluator.collect(output, batch)
         self._pieces.append(Piece(batch.indices.cpu().numpy(), batch.names, rows, batch.skipped, loss))
 
     def predict_step(self, batch: Batch, batch_index: int) -> list[dict[str, Any]]:
         """Return a row an image: its name, and the head's prediction or why it was skipped."""
-        predicted = self.head.predict(self(batch), batch.context) if batch.size else []
+        predicted = self.head.predict(self.look(batch), batch.context) if batch.size else []
         rows = {
             int(index): {"image": name, **row}
             for index, name, row in zip(batch.indices, batch.names, predicted, strict=True)
@@ -166,6 +193,8 @@ class Task(pl.LightningModule):
             figures = self.evaluator.values(images)
         else:
             self.evaluation = self.evaluator.evaluate(images, skipped)
+            if self.views:
+                self.evaluation.details["views"] = [view.name for view in self.views]
             figures = {name: estimate.value for name, estimate in self.evaluation.metrics.items()}
         self.log_dict({f"val_{name}": value for name, value in {"loss": mean_loss(pieces), **figures}.items()})
 

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from ...backbones import Backbone
 from ...backbones.errors import unknown
 from ...datasets import Context
-from ..task import Head
+from .averaging import AveragingHead, mean_softmax
 from .options import HeadOptions
 
 HeadName = Literal["linear", "mlp"]
 TOP_K = 5
 
 
-class ClassificationHead(Head):
+class ClassificationHead(AveragingHead):
     """Single-label classification from one level of a trunk.
 
     Args:
@@ -68,12 +68,16 @@ class ClassificationHead(Head):
         )
         return {"classification": loss}
 
+    def average(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Return logits ``[B, C]`` of the mean softmax of several."""
+        return mean_softmax(outputs)
+
     def predict(self, output: Tensor, context: Context) -> list[dict[str, Any]]:
         """Return for each image the most probable classes, at most five, best first."""
         return top_rows(output, self.classes)
 
 
-class PretrainedClassifier(Head):
+class PretrainedClassifier(AveragingHead):
     """The classifier that came with the weights, as a head: it reads the trunk's own logits and trains nothing.
 
     Args:
@@ -94,6 +98,10 @@ class PretrainedClassifier(Head):
     def loss(self, output: Tensor, context: Context, targets: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the cross-entropy of logits ``[B, C]`` with ``targets["label"]``, int64 ``[B]``."""
         return {"classification": F.cross_entropy(output.float(), targets["label"])}
+
+    def average(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Return logits ``[B, C]`` of the mean softmax of several."""
+        return mean_softmax(outputs)
 
     def predict(self, output: Tensor, context: Context) -> list[dict[str, Any]]:
         """Return for each image the most probable classes, at most five, best first."""

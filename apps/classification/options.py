@@ -7,6 +7,7 @@ from ...backbones.errors import UserError
 from .. import config
 from ..config import CheckedOptions, EvaluationOptions, PredictionOptions, TrainingOptions
 from ..option_checks import check_image_size, check_range
+from ..views import ViewOptions
 
 
 @dataclass(kw_only=True)
@@ -83,7 +84,7 @@ class TrainOptions(TrainingOptions):
 
 
 @dataclass(kw_only=True)
-class EvaluateOptions(EvaluationOptions):
+class EvaluateOptions(ViewOptions, EvaluationOptions):
     """Evaluate a trained model, or the ImageNet classifier that comes with a trunk's weights."""
 
     backbone: str | None = None
@@ -104,5 +105,5 @@ class EvaluateOptions(EvaluationOptions):
 
 
 @dataclass(kw_only=True)
-class PredictOptions(PredictionOptions):
+class PredictOptions(ViewOptions, PredictionOptions):
     """Label images with a trained model."""
