@@ -31,7 +31,7 @@ from .run_folder import RunFolder, read_config, start_run
 from .schedule import RatePlan
 from .task import Task
 from .thaw import Thaw
-from .trainer import evaluate, make_trainer, measure_cost, running_together
+from .trainer import check_devices, evaluate, make_trainer, measure_cost, running_together
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder) -> 
         RuntimeError: If a frozen trunk came out changed.
     """
     started = time.monotonic()
+    check_devices(options)
     options = _settle(options, task, run)
     task.learning_rate, task.optim = options.learning_rate, options.optim
     if options.fit.channels_last:

@@ -128,7 +128,7 @@ def make_trainer(options: RuntimeOptions, *, callbacks: list[pl.Callback], **set
             use_distributed_sampler=False,
             **settings,
         )
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, TypeError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(
@@ -137,6 +137,15 @@ def make_trainer(options: RuntimeOptions, *, callbacks: list[pl.Callback], **set
     # its handler of SIGTERM would end the process as if all were done, and waits for the others inside of a signal
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
+
+
+def check_devices(options: RuntimeOptions) -> None:
+    """Refuse devices and strategies that this machine hasn't, before anything is written.
+
+    Raises:
+        UserError: Saying what Lightning says.
+    """
+    make_trainer(options, callbacks=[], logger=False)
 
 
 def _environment() -> ClusterEnvironment:

@@ -79,24 +79,6 @@ def noisy_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def outcome_of(run: Path) -> dict[str, Any]:
-    """What a run leaves that must not depend on interruptions."""
-    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    card = json.loads((run / "results.json").read_text())
-    log = [line.rsplit(",", 1)[0] for line in (run / "log.csv").read_text().splitlines()]  # all but the seconds
-    return {
-        "model": (run / "model" / "model.safetensors").read_bytes(),
-        "weights": {name: tensor.numpy().tobytes() for name, tensor in last["state_dict"].items()},
-        "momenta": [
-            {name: torch.as_tensor(value).numpy().tobytes() for name, value in state.items()}
-            for state in last["optimizer_states"][0]["state"].values()
-        ],
-        "metrics": card["metrics"],
-        "trunk": card["backbone"],
-        "log": log,
-    }
-
-
 @dataclass
 class Harness:
     """Runs recipes, disturbs them, lets them go on, and compares with the run that was left alone."""
@@ -106,6 +88,24 @@ class Harness:
     data: Path
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @staticmethod
+    def outcome_of(run: Path) -> dict[str, Any]:
+        """What a run leaves that must not depend on interruptions."""
+        last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        card = json.loads((run / "results.json").read_text())
+        log = [line.rsplit(",", 1)[0] for line in (run / "log.csv").read_text().splitlines()]  # all but the seconds
+        return {
+            "model": (run / "model" / "model.safetensors").read_bytes(),
+            "weights": {name: tensor.numpy().tobytes() for name, tensor in last["state_dict"].items()},
+            "momenta": [
+                {name: torch.as_tensor(value).numpy().tobytes() for name, value in state.items()}
+                for state in last["optimizer_states"][0]["state"].values()
+            ],
+            "metrics": card["metrics"],
+            "trunk": card["backbone"],
+            "log": log,
+        }
 
     def words(self, recipe: str, run: Path, *more: str) -> list[str]:
         """The words of a recipe."""
@@ -124,14 +124,14 @@ class Harness:
             code, said = self.run(recipe, run)
             assert code == 0, said
             self.seconds[recipe] = time.monotonic() - started
-            self.outcomes[recipe] = outcome_of(run)
+            self.outcomes[recipe] = self.outcome_of(run)
         return self.outcomes[recipe]
 
     def finish(self, recipe: str, run: Path) -> None:
         """Go on with a disturbed run; it must end like one that was left alone."""
         code, said = self.run(recipe, run, "--resume")
         assert code == 0, said
-        found = outcome_of(run)
+        found = self.outcome_of(run)
         for part, value in self.undisturbed(recipe).items():
             assert found[part] == value, part
 
