@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,8 +14,9 @@ from .hardware import choose_device, choose_precision
 from .outputs import PREDICTIONS, RESULTS, write_evaluation, write_predictions
 from .processes import is_first
 from .task import Task
-from .trainer import evaluate, measure_cost, predict
+from .trainer import evaluate, measure_cost, predict, predict_outputs
 
+Row = dict[str, Any]
 Runtime = TypeVar("Runtime", bound=RuntimeOptions)
 
 
@@ -50,10 +52,24 @@ def evaluate_command(
 
 
 def predict_command(
-    task: Task, loader: ResumableLoader, options: PredictionOptions, *, where: Path | None
-) -> list[dict[str, Any]]:
-    """Run a task over images, write the predictions into ``where`` or print them, and return them."""
-    rows = predict(task, loader, prepare(task, options))
+    task: Task,
+    loader: ResumableLoader,
+    options: PredictionOptions,
+    *,
+    where: Path | None,
+    summarize: Callable[[list[Row]], list[Row]] | None = None,
+) -> list[Row]:
+    """Run a task over images, write the predictions into ``where`` or print them, and return them.
+
+    Args:
+        task: The task.
+        loader: Of the images.
+        options: How it runs.
+        where: The folder for the files.
+        summarize: Makes the final predictions from those of images with their raw ``output``.
+    """
+    settled = prepare(task, options)
+    rows = summarize(predict_outputs(task, loader, settled)) if summarize else predict(task, loader, settled)
     if not is_first():
         return rows
     if where is None:

@@ -3,7 +3,7 @@
 import math
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,7 +55,11 @@ class FitData:
     cut_split: Mapping[str, Sequence[Record]] | None = None
 
 
-def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder) -> Card:
+Finish = Callable[[Task, ResumableLoader, TrainingOptions], dict[str, Any]]
+"""What an app does with the best weights before they are evaluated, on the validation split; the card's details."""
+
+
+def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, finish: Finish | None = None) -> Card:
     """Train a task, evaluate its best checkpoint on the validation split, and write model and card.
 
     Args:
@@ -63,6 +67,7 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder) -> 
         data: The loaders.
         options: The command's options.
         run: The run's folder, from :func:`~onetrunk.apps.run_folder.open_run`.
+        finish: What is left to do with the best weights, such as calibrating them.
 
     Raises:
         Interrupted: If a signal stopped the run; its message says where it was saved and how to go on.
@@ -86,7 +91,9 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder) -> 
             task.load_state_dict(best["state_dict"])
         frozen_after = task.backbone.frozen_fingerprint()
         task.backbone.merge()
+        facts = finish(task, data.val, options) if finish else {}
         evaluation, seconds = evaluate(task, data.val, options)
+        evaluation.details.update(facts)
     except Interrupted as stop:
         if run.holds_run:
             stop.add_note("Go on with the same command and --resume.")

@@ -94,6 +94,7 @@ class Task(pl.LightningModule):
         self.rate_plan = RatePlan(steps=1)
         self.mixing: Mixing | None = None
         self.views: tuple[View, ...] = ()
+        self.keeps_outputs = False
         self.evaluation: Evaluation | None = None
         self._pieces: list[Piece] = []
         self._is_channels_last = False
@@ -170,14 +171,24 @@ class Task(pl.LightningModule):
         self._pieces.append(Piece(batch.indices.cpu().numpy(), batch.names, rows, batch.skipped, loss))
 
     def predict_step(self, batch: Batch, batch_index: int) -> list[dict[str, Any]]:
-        """Return a row an image: its name, and the head's prediction or why it was skipped."""
-        predicted = self.head.predict(self.look(batch), batch.context) if batch.size else []
+        """Return a row an image: its name, and the head's prediction or why it was skipped.
+
+        With ``keeps_outputs`` also the head's raw ``output`` for it, on the CPU, for what averages or calibrates.
+        """
+        predicted = self._predict(batch) if batch.size else []
         rows = {
             int(index): {"image": name, **row}
             for index, name, row in zip(batch.indices, batch.names, predicted, strict=True)
         }
         rows |= {bad.index: {"image": bad.name, "error": bad.reason} for bad in batch.skipped}
         return [rows[index] for index in sorted(rows)]
+
+    def _predict(self, batch: Batch) -> list[dict[str, Any]]:
+        output = self.look(batch)
+        rows = self.head.predict(output, batch.context)
+        if not self.keeps_outputs:
+            return rows
+        return [{**row, "output": one} for row, one in zip(rows, output.float().cpu(), strict=True)]
 
     def on_validation_epoch_start(self) -> None:
         """Start each evaluation with nothing kept, and with the same statistics in every process."""

@@ -68,6 +68,15 @@ def predict(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> lis
     return [row for batches in rounds for rows in batches for row in rows]
 
 
+def predict_outputs(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> list[dict[str, Any]]:
+    """Return what :func:`predict` does, and in each row of an image that could be read the head's raw ``output``."""
+    task.keeps_outputs = True
+    try:
+        return predict(task, loader, options)
+    finally:
+        task.keeps_outputs = False
+
+
 @contextmanager
 def running_together(trainer: pl.Trainer, *loaders: ResumableLoader) -> Iterator[StopRequest]:
     """Give each process its share of the batches, handle signals, and leave no process behind.
