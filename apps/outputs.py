@@ -53,10 +53,15 @@ def write_predictions(folder: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _flatten(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row whose lists of objects became numbered columns: ``top[0].class`` -> ``top1_class``."""
+    """Return a row whose lists of objects became numbered columns: ``top[0].class`` -> ``top1_class``.
+
+    A list of names becomes one cell with ``;`` between them, as a table of a data set has it.
+    """
     flat: dict[str, Any] = {}
     for key, value in row.items():
-        if isinstance(value, list):
+        if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
+            flat[key] = ";".join(value)
+        elif isinstance(value, list):
             for place, entry in enumerate(value, start=1):
                 flat.update({f"{key}{place}_{name}": inner for name, inner in entry.items()})
         else:

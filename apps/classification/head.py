@@ -3,33 +3,31 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...backbones import Backbone
 from ...backbones.errors import unknown
 from ...datasets import Context
-from .averaging import AveragingHead, mean_softmax
+from .averaging import AveragingHead, mean_sigmoid, mean_softmax
+from .losses import ClassLoss
 from .options import HeadOptions
+from .readout import Readout, predict_rows
 
 HeadName = Literal["linear", "mlp"]
-TOP_K = 5
 
 
 class ClassificationHead(AveragingHead):
-    """Single-label classification from one level of a trunk.
+    """Classification from one level of a trunk, into one class or any number of them.
 
     Args:
         in_channels: Of the level.
         classes: The class names, in the order of the logits.
         name: ``linear``, or ``mlp`` with one hidden ReLU layer.
         options: Level, dropout, width.
-        label_smoothing: Of the cross-entropy (Szegedy 2016, section 7).
-        class_weights: ``[C]`` weights of the cross-entropy, or nothing.
+        readout: How probabilities come from the logits.
+        criterion: The training loss; nothing for a head that is only used.
     """
-
-    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -38,43 +36,43 @@ class ClassificationHead(AveragingHead):
         *,
         name: HeadName = "linear",
         options: HeadOptions,
-        label_smoothing: float = 0.0,
-        class_weights: Tensor | None = None,
+        readout: Readout = "softmax",
+        criterion: ClassLoss | None = None,
     ) -> None:
         """See the class."""
         super().__init__()
         self.classes = tuple(classes)
         self.levels = (options.level,)
-        self.label_smoothing = label_smoothing
-        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.readout: Readout = readout
+        self.criterion = criterion or ClassLoss(readout)
+        self.temperature = 1.0  # of a calibrated model, see calibration.py
         hidden = [nn.Linear(in_channels, options.hidden), nn.ReLU()] if name == "mlp" else []
         self.layers = nn.Sequential(*hidden, nn.Dropout(options.dropout))
         self.classifier = nn.Linear(options.hidden if name == "mlp" else in_channels, len(self.classes))
 
     def forward(self, features: Mapping[str, Tensor], context: Context) -> Tensor:
-        """Return logits ``[B, C]``."""
+        """Return logits ``[B, C]``, in evaluation divided by the temperature."""
         level = features[self.levels[0]]
         pooled = level.mean(dim=(-2, -1)) if level.dim() == 4 else level
         logits: Tensor = self.classifier(self.layers(pooled))
-        return logits
+        return logits if self.training else logits / self.temperature
 
     def loss(self, output: Tensor, context: Context, targets: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the cross-entropy of logits ``[B, C]`` with ``targets["label"]``.
+        """Return the loss of logits ``[B, C]`` with ``targets["label"]``, or ``targets["labels"]`` for any number.
 
-        Labels are int64 ``[B]``, or float32 ``[B, C]`` shares of each class where pictures were mixed.
+        A label is int64 ``[B]``, or float32 ``[B, C]`` shares of each class where pictures were mixed; labels are
+        float32 ``[B, C]``.
         """
-        loss = F.cross_entropy(
-            output.float(), targets["label"], weight=self.class_weights, label_smoothing=self.label_smoothing
-        )
-        return {"classification": loss}
+        target = targets["labels" if self.readout == "sigmoid" else "label"]
+        return {"classification": self.criterion(output.float(), target)}
 
     def average(self, outputs: Sequence[Tensor]) -> Tensor:
-        """Return logits ``[B, C]`` of the mean softmax of several."""
-        return mean_softmax(outputs)
+        """Return logits ``[B, C]`` of the mean probabilities of several."""
+        return mean_softmax(outputs) if self.readout == "softmax" else mean_sigmoid(outputs)
 
     def predict(self, output: Tensor, context: Context) -> list[dict[str, Any]]:
-        """Return for each image the most probable classes, at most five, best first."""
-        return top_rows(output, self.classes)
+        """Return for each image the most probable classes, best first: five, or all that hold."""
+        return predict_rows(output, self.classes, self.readout)
 
 
 class PretrainedClassifier(AveragingHead):
@@ -105,28 +103,7 @@ class PretrainedClassifier(AveragingHead):
 
     def predict(self, output: Tensor, context: Context) -> list[dict[str, Any]]:
         """Return for each image the most probable classes, at most five, best first."""
-        return top_rows(output, self.classes)
-
-
-def top_rows(logits: Tensor, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return ``{"predicted": name, "top": [{"class": name, "probability": p}, ...]}`` for logits ``[B, C]``."""
-    probabilities, indices = top_probabilities(logits, TOP_K)
-    tops = [top_row(*row, classes) for row in zip(indices.tolist(), probabilities.tolist(), strict=True)]
-    return [{"predicted": top[0]["class"], "top": top} for top in tops]
-
-
-def top_row(indices: Sequence[int], probabilities: Sequence[float], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return ``[{"class": name, "probability": p}, ...]`` for one image, best first."""
-    return [
-        {"class": classes[index], "probability": round(probability, 6)}
-        for index, probability in zip(indices, probabilities, strict=True)
-    ]
-
-
-def top_probabilities(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the ``min(k, C)`` highest softmax probabilities of logits ``[B, C]`` and their classes, best first."""
-    probabilities, indices = torch.softmax(logits.float(), dim=1).topk(min(k, logits.shape[1]), dim=1)
-    return probabilities, indices
+        return predict_rows(output, self.classes, "softmax")
 
 
 def level_channels(backbone: Backbone, level: str) -> int:

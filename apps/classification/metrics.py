@@ -1,4 +1,4 @@
-"""Top-1, top-5, macro F1, balanced accuracy, per-class figures and the confusion matrix."""
+"""Figures where each image has one class, per-class figures and the confusion matrix."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from ...backbones.errors import unknown
 from ...datasets import Batch
-from ..evaluation import Evaluator, Rows
+from ..evaluation import Evaluator, ImageScores, Rows
 from ..intervals import Estimate, Weights, mean_of_proportions, proportion
-from .head import TOP_K, top_probabilities, top_row
+from .binary import BINARY_METRICS, binary_intervals, measure_binary
+from .calibration_error import calibration_error
+from .multilabel import MultiLabelEvaluator
+from .readout import TOP_K, Readout, top_probabilities, top_row
 
 #: Above this the matrix would make up most of the card; the most confused pairs are listed instead.
 _LARGEST_MATRIX = 200
@@ -27,28 +31,56 @@ class ClassificationEvaluator(Evaluator):
 
     Args:
         classes: The class names, in the order of the logits.
+        positive: Of two classes, the one that is looked for; with it come the figures of ``binary.py``.
+        primary: The metric that chooses the checkpoint, one of ``selectable``.
+        readout: How probabilities come from the logits.
     """
 
     task = "classification"
-    primary = "top1"
+    truth = ("label",)
+    may_differ = ("primary", "readout")
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        classes: Sequence[str],
+        *,
+        positive: str | None = None,
+        primary: str | None = None,
+        readout: Readout = "softmax",
+    ) -> None:
         """See the class."""
         self.classes = tuple(classes)
+        self.positive = positive
+        self.primary = primary or "top1"
+        self.readout: Readout = readout
+
+    @property
+    def selectable(self) -> tuple[str, ...]:
+        """The metrics that can choose a checkpoint: those of which more is better."""
+        top5 = ("top5",) if len(self.classes) > TOP_K else ()
+        return ("top1", *top5, "macro_f1", "balanced_accuracy", *(BINARY_METRICS if self.positive else ()))
 
     def description(self) -> dict[str, Any]:
-        """Return the class names."""
-        return {"classes": list(self.classes)}
+        """Return the class names, the positive one, and what chose the checkpoint."""
+        chosen = {"positive": self.positive, "primary": self.primary}
+        return {"classes": list(self.classes), "readout": self.readout, **chosen}
+
+    def undefined(self, counts: Sequence[int], images: int) -> set[str]:
+        """Return the metrics that have no value on images of which so many belong to each class."""
+        return set(BINARY_METRICS) if self.positive and min(counts) == 0 else set()
 
     def collect(self, output: Tensor, batch: Batch) -> Rows:
         """Return the rows of a batch's logits ``[B, C]``."""
         label = batch.targets["label"]
         assert isinstance(label, Tensor)
-        probabilities, top = top_probabilities(output, TOP_K)
+        probabilities, top = top_probabilities(output, TOP_K, self.readout)
         return {"label": label.cpu().numpy(), "top": top.cpu().numpy(), "probability": probabilities.cpu().numpy()}
 
     def measure(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
-        """Return ``top1``, ``top5`` (of more than five classes), ``macro_f1`` and ``balanced_accuracy``."""
+        """Return ``top1``, ``top5`` (of more than five classes), ``macro_f1``, ``balanced_accuracy`` and ``ece``.
+
+        With a positive class also ``auroc``, ``average_precision``, ``sensitivity`` and ``specificity``.
+        """
         hits = rows["top"] == rows["label"][:, None]
         total = weights.sum(axis=1)
         metrics = {"top1": weights @ hits[:, 0] / total}
@@ -64,7 +96,20 @@ class ClassificationEvaluator(Evaluator):
         occurring = np.maximum(has_images.sum(axis=1), 1)
         metrics["macro_f1"] = (f1 * has_images).sum(axis=1) / occurring
         metrics["balanced_accuracy"] = (recalls * has_images).sum(axis=1) / occurring
-        return metrics
+        if self.positive:
+            metrics |= measure_binary(rows, self.classes.index(self.positive), weights)
+        return metrics | {"ece": calibration_error(rows["probability"][:, 0], hits[:, 0], weights)}
+
+    def scores(self, rows: Rows) -> ImageScores:
+        """Return which images are right, and the probability of each one's label; below the best five it counts as 0."""
+        hits = rows["top"] == rows["label"][:, None]
+        return ImageScores(hits[:, 0], np.where(hits, rows["probability"], 0.0).sum(axis=1))
+
+    def recalls(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
+        """Return the recall of each class; NaN where the weights leave no image of it."""
+        correct, labelled, _ = self._counts(rows, weights)
+        with np.errstate(invalid="ignore"):
+            return dict(zip(self.classes, (correct / labelled).T, strict=True))
 
     def _counts(self, rows: Rows, weights: Weights) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return right, labelled and predicted images a class, each ``[R, C]``."""
@@ -77,10 +122,12 @@ class ClassificationEvaluator(Evaluator):
         )
 
     def intervals(self, rows: Rows) -> dict[str, Estimate]:
-        """Return top-1 and top-5, which are proportions of the images, and the mean of recalls, each a proportion."""
+        """Return the closed intervals: of proportions of the images, of their mean, and of two classes' figures."""
         hits = rows["top"] == rows["label"][:, None]
         correct, labelled, _ = (counts[0] for counts in self._counts(rows, np.ones((1, len(hits)), dtype=np.int64)))
+        binary = binary_intervals(rows, self.classes.index(self.positive)) if self.positive else {}
         return {
+            **binary,
             "top1": proportion(int(hits[:, 0].sum()), len(hits)),
             "top5": proportion(int(hits.any(axis=1).sum()), len(hits)),
             "balanced_accuracy": mean_of_proportions(correct[labelled > 0], labelled[labelled > 0]),
@@ -91,8 +138,9 @@ class ClassificationEvaluator(Evaluator):
         return _per_class(confusion_matrix(rows, len(self.classes)), self.classes)
 
     def details(self, rows: Rows) -> dict[str, Any]:
-        """Return the confusion matrix where it is small, and the most confused pairs."""
-        return _confusion_details(confusion_matrix(rows, len(self.classes)), self.classes)
+        """Return the positive class, the confusion matrix where it is small, and the most confused pairs."""
+        positive = {"positive": self.positive} if self.positive else {}
+        return positive | _confusion_details(confusion_matrix(rows, len(self.classes)), self.classes)
 
     def describe(self, rows: Rows, index: int) -> dict[str, Any]:
         """Return an image's label, predicted class, whether it is right, and its most probable classes."""
@@ -102,9 +150,41 @@ class ClassificationEvaluator(Evaluator):
         return {"label": self.classes[label], "predicted": top[0]["class"], "correct": is_correct, "top": top}
 
 
-def rebuild_evaluator(description: dict[str, Any]) -> ClassificationEvaluator:
-    """Return the evaluator that a run kept with its images."""
-    return ClassificationEvaluator(description["classes"])
+ClassEvaluator = ClassificationEvaluator | MultiLabelEvaluator
+
+
+def make_evaluator(
+    classes: Sequence[str], *, readout: Readout, positive: str | None = None, select: str | None = None
+) -> ClassEvaluator:
+    """Return the evaluator for what the logits of a task say.
+
+    Args:
+        classes: The class names, in the order of the logits.
+        readout: How probabilities come from the logits; ``sigmoid`` for any number of labels an image.
+        positive: Of two classes, the one that is looked for.
+        select: The metric that chooses the checkpoint; nothing for the first there is.
+
+    Raises:
+        UserError: If it has no metric of that name, or one of which less is better.
+    """
+    evaluator = (
+        MultiLabelEvaluator(classes, primary=select)
+        if readout == "sigmoid"
+        else ClassificationEvaluator(classes, positive=positive, primary=select, readout=readout)
+    )
+    if evaluator.primary not in evaluator.selectable:
+        raise unknown("metric for --select", evaluator.primary, evaluator.selectable)
+    return evaluator
+
+
+def rebuild_evaluator(description: dict[str, Any]) -> ClassEvaluator:
+    """Return the evaluator that a run kept with its images and its model."""
+    return make_evaluator(
+        description["classes"],
+        readout=description["readout"],
+        positive=description["positive"],
+        select=description["primary"],
+    )
 
 
 def confusion_matrix(rows: Rows, classes: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ...datasets import AnnotatedImages, DataError, open_dataset, require_labels
+from ...datasets import AnnotatedImages, DataError, open_dataset, require_label_sets, require_labels
 from ..model_file import read_description
 from .options import EvaluateOptions, TrainOptions
 
@@ -22,47 +22,68 @@ def open_for_training(options: TrainOptions, split_file: Path) -> dict[str, Anno
         opened = opened.with_fold(options.fold, folds=options.folds, seed=options.split_seed)
     for note in opened.notes:
         print(note)
-    if len(opened.classes) < 2:
-        only = opened.classes[0]
+    is_multi_label = options.labels == "multi" or (options.labels == "auto" and gives_label_sets(opened))
+    splits = {
+        "train": _with_labels(opened, is_multi_label=is_multi_label),
+        "val": _with_labels(opened.select("val"), is_multi_label=is_multi_label),
+    }
+    only = opened.classes[0]
+    if len(opened.classes) == 1 and splits["train"].class_counts()[only] == len(opened):
         raise DataError(f"{options.data}: there is one class only, '{only}'; there is nothing to tell apart.")
-    splits = {"train": opened, "val": opened.select("val")}
-    for images in splits.values():
-        require_labels(images)
     return splits
+
+
+def gives_label_sets(images: AnnotatedImages) -> bool:
+    """Whether the split gives its images any number of labels."""
+    return any("labels" in record.targets for record in images.records)
+
+
+def _with_labels(images: AnnotatedImages, *, is_multi_label: bool) -> AnnotatedImages:
+    """Return the data set with the kind of labels that a task needs.
+
+    Raises:
+        DataError: Naming the first image that has others or none.
+    """
+    if is_multi_label:
+        return require_label_sets(images)
+    require_labels(images)
+    return images
 
 
 def open_for_model(model: str, options: EvaluateOptions) -> AnnotatedImages:
     """Open the split; where a model was trained on a cut of these very data, the cut that it was trained with.
 
+    Its images come with the kind of labels that the model gives.
+
     Raises:
         DataError: Also for data that have no splits of their own and aren't those that the model was trained on.
     """
     folder, description = read_description(model)
+    is_multi_label = description["readout"] == "sigmoid"
     cut = folder / "split.csv"
     if not cut.is_file() or options.split == "all":
-        return open_split(options)
+        return open_split(options, is_multi_label=is_multi_label)
     try:
         images = open_dataset(options.data, options.split, split_file=cut)
+        images = _with_labels(images, is_multi_label=is_multi_label)
         is_own = images.select("val").fingerprint() == description["data"]["fingerprint"]
     except DataError:  # it lacks images of the cut
         is_own = False
     if not is_own:
-        return open_split(options)
-    require_labels(images)
+        return open_split(options, is_multi_label=is_multi_label)
     print(f"{options.split} is the split that the model was trained with ({cut})")
     return images
 
 
-def open_split(options: EvaluateOptions) -> AnnotatedImages:
+def open_split(options: EvaluateOptions, *, is_multi_label: bool = False) -> AnnotatedImages:
     """Open a split that the data set has; one is never cut for an evaluation.
 
     Raises:
-        DataError: If there is no such split, or the images have no labels.
+        DataError: If there is no such split, or the images have none of the labels that are needed.
     """
     images = open_dataset(options.data, options.split)
     if images.is_cut:
         raise DataError(f"{options.data}: there is no split '{options.split}'. To evaluate everything: --split all")
-    require_labels(images)
     for note in images.notes:
         print(note)
-    return images
+    return _with_labels(images, is_multi_label=is_multi_label)

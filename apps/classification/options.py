@@ -9,6 +9,8 @@ from ..config import CheckedOptions, EvaluationOptions, PredictionOptions, Train
 from ..option_checks import check_image_size, check_range
 from ..views import ViewOptions
 
+LossName = Literal["cross_entropy", "bce", "focal"]
+
 
 @dataclass(kw_only=True)
 class HeadOptions(CheckedOptions):
@@ -32,13 +34,23 @@ class HeadOptions(CheckedOptions):
 class LossOptions(config.LossOptions):
     """The training loss."""
 
+    name: Literal["auto", "cross_entropy", "bce", "focal"] = "auto"
+    """cross_entropy over the classes; or each class against the rest: bce, binary cross-entropy (Wightman 2021), or
+    focal (Lin 2017). auto: cross_entropy for one label an image, bce for any number."""
     label_smoothing: float = 0.0
-    """The share of the target that is spread over all classes (Szegedy 2016)."""
+    """For cross_entropy and bce: the share of the target that is spread over all classes (Szegedy 2016)."""
+    gamma: float = 2.0
+    """For focal: how much less the easy ones count; 0 for none."""
+    alpha: float = 0.25
+    """For focal: the weight where a class holds, 1 minus it where it doesn't; 0.5 for both alike."""
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "label_smoothing", most=1)
+        check_range(self, "label_smoothing", "alpha", most=1)
+        check_range(self, "gamma")
+        if self.name == "focal" and self.label_smoothing:
+            raise UserError("--loss.label-smoothing goes with cross_entropy and bce, not with focal. Set it to 0.")
 
 
 @dataclass(kw_only=True)
@@ -78,6 +90,19 @@ class TrainOptions(TrainingOptions):
     """The head on the trunk."""
     resize: Literal["crop", "pad", "stretch"] = "crop"
     """How evaluation brings a picture onto the canvas: fill it and crop, fit and pad, or stretch."""
+    labels: Literal["auto", "single", "multi"] = "auto"
+    """Whether each image has one label or any number of them; auto: any number if the data have a column labels, or
+    are in the VOC layout."""
+    positive: str | None = None
+    """Of two classes, the one that is looked for; unset: the one with fewer training images."""
+    select: str | None = None
+    """The metric of the validation split that chooses the checkpoint; unset: top1, or average_precision for any number
+    of labels."""
+    by_subject: bool = False
+    """Judge subjects, not images: each by the mean of its images' probabilities, all figures and intervals too. For
+    tables with a column subject."""
+    calibrate: bool = False
+    """Fit a temperature to the validation split after training, so that probabilities mean what they say (Guo 2017)."""
     head_options: HeadOptions = field(default_factory=HeadOptions)
     loss: LossOptions = field(default_factory=LossOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
@@ -93,6 +118,8 @@ class EvaluateOptions(ViewOptions, EvaluationOptions):
     """With --backbone: where its weights come from; unset: imagenet."""
     image_size: list[int] | None = None
     """With --backbone: another canvas than the weights' own."""
+    by_subject: bool = False
+    """Judge subjects, not images, each by the mean of its images' probabilities; for tables with a column subject."""
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
@@ -107,3 +134,6 @@ class EvaluateOptions(ViewOptions, EvaluationOptions):
 @dataclass(kw_only=True)
 class PredictOptions(ViewOptions, PredictionOptions):
     """Label images with a trained model."""
+
+    by_folder: bool = False
+    """Give each folder of pictures a prediction too: the mean of its pictures' probabilities."""

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import Tensor
 
 from ...backbones import Backbone
 from ..inputs import InputRecipe
 from ..model_file import read_description
 from ..task import Task
 from .head import ClassificationHead, HeadName, PretrainedClassifier, level_channels
-from .metrics import ClassificationEvaluator
+from .losses import ClassLoss
+from .metrics import ClassEvaluator, ClassificationEvaluator, rebuild_evaluator
 from .options import HeadOptions
 
 
@@ -24,8 +24,8 @@ def build_task(
     inputs: InputRecipe,
     head: HeadName = "linear",
     head_options: HeadOptions | None = None,
-    label_smoothing: float = 0.0,
-    class_weights: Tensor | None = None,
+    criterion: ClassLoss | None = None,
+    evaluator: ClassEvaluator | None = None,
 ) -> Task:
     """Return the task for a trunk and the data's classes.
 
@@ -35,47 +35,63 @@ def build_task(
         inputs: How images come onto the canvas.
         head: ``linear`` or ``mlp``.
         head_options: Level, dropout, width.
-        label_smoothing: Of the training loss.
-        class_weights: ``[C]`` weights of the training loss.
+        criterion: The training loss; nothing for a task that is only used.
+        evaluator: It also says how probabilities come from the logits; unset: by softmax, one class an image.
+
+    Raises:
+        UserError: If the trunk has no such level.
     """
     options = head_options or HeadOptions()
+    measured = evaluator or ClassificationEvaluator(classes)
     module = ClassificationHead(
         level_channels(backbone, options.level),
         classes,
         name=head,
         options=options,
-        label_smoothing=label_smoothing,
-        class_weights=class_weights,
+        readout=measured.readout,
+        criterion=criterion,
     )
     description = {
         "task": "classification",
+        **measured.description(),
         "head": {"name": head, "options": asdict(options)},
-        "classes": list(classes),
+        "temperature": module.temperature,
         "inputs": inputs.to_dict(),
     }
-    return Task(backbone, module, ClassificationEvaluator(classes), description=description)
+    return Task(backbone, module, measured, description=description)
 
 
 def rebuild_task(backbone: Backbone, description: dict[str, Any]) -> Task:
     """Return the task that a model file describes, its head still without the trained weights."""
-    return build_task(
+    task = build_task(
         backbone,
         description["classes"],
         inputs=InputRecipe.from_dict(description["inputs"]),
         head=description["head"]["name"],
         head_options=HeadOptions(**description["head"]["options"]),
+        evaluator=rebuild_evaluator(description),
     )
+    assert isinstance(task.head, ClassificationHead)
+    task.head.temperature = task.description["temperature"] = description["temperature"]
+    return task
 
 
 def pretrained_task(backbone: Backbone, classes: Sequence[str], inputs: InputRecipe) -> Task:
     """Return the classifier that came with the weights as a task."""
-    description = {"task": "classification", "classes": list(classes), "inputs": inputs.to_dict()}
-    return Task(backbone, PretrainedClassifier(classes), ClassificationEvaluator(classes), description=description)
+    evaluator = ClassificationEvaluator(classes)
+    description = {"task": "classification", **evaluator.description(), "inputs": inputs.to_dict()}
+    return Task(backbone, PretrainedClassifier(classes), evaluator, description=description)
 
 
-def _structure(head: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what decides a head's tensors; dropout doesn't."""
-    return head["name"], head["options"]["level"], head["options"]["hidden"] if head["name"] == "mlp" else None
+def _structure(description: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what decides a head's tensors and what they mean; dropout doesn't."""
+    head = description["head"]
+    return (
+        description["readout"],
+        head["name"],
+        head["options"]["level"],
+        head["options"]["hidden"] if head["name"] == "mlp" else None,
+    )
 
 
 def keep_matching_rows(task: Task, weights: str) -> str:
@@ -86,7 +102,7 @@ def keep_matching_rows(task: Task, weights: str) -> str:
     """
     assert isinstance(task.head, ClassificationHead)
     folder, source = read_description(weights)
-    if _structure(source["head"]) != _structure(task.description["head"]):
+    if _structure(source) != _structure(task.description):
         return "the head starts anew: the model was trained with another head"
     shared = [name for name in task.head.classes if name in source["classes"]]
     if not shared:

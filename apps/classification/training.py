@@ -4,13 +4,17 @@ from typing import Any
 
 import torch
 
+from ...backbones import Backbone
+from ...backbones.errors import UserError
 from ...datasets import (
     AnnotatedImages,
+    DataError,
     Mixing,
     ResumableLoader,
     Transform,
     balanced_weights,
     class_weights,
+    positive_weights,
     train_transform,
 )
 from ..card import Card, print_card
@@ -22,8 +26,13 @@ from ..model_file import holds_model
 from ..run_folder import open_run
 from ..task import Task
 from ..trunk import build_trunk
-from .opening import open_for_training
+from .binary import choose_positive
+from .calibration import calibrate
+from .losses import ClassLoss, readout_of
+from .metrics import make_evaluator
+from .opening import gives_label_sets, open_for_training
 from .options import AugmentOptions, TrainOptions
+from .subjects import judge_by_subject
 from .task import build_task, keep_matching_rows
 
 
@@ -42,15 +51,9 @@ def run_training(options: TrainOptions) -> Card:
     backbone = build_trunk(options, (options.head_options.level,))
     splits = open_for_training(options, run.split)
     inputs = make_recipe(backbone.preprocessing, canvas_of(options.image_size), options.resize)
-    task = build_task(
-        backbone,
-        splits["train"].classes,
-        inputs=inputs,
-        head=options.head,
-        head_options=options.head_options,
-        label_smoothing=options.loss.label_smoothing,
-        class_weights=class_weights(splits["train"]) if options.loss.class_weights == "balanced" else None,
-    )
+    task = _build(backbone, splits, inputs, options)
+    if options.by_subject:
+        judge_by_subject(task, splits["train"], splits["val"])
     if options.augment.mixup or options.augment.cutmix:
         task.mixing = Mixing(
             options.augment.mixup, options.augment.cutmix, num_classes=len(splits["train"].classes), seed=options.seed
@@ -58,7 +61,40 @@ def run_training(options: TrainOptions) -> Card:
     if holds_model(options.weights):
         print(keep_matching_rows(task, options.weights))
     _describe(task, splits, options)
-    return fit(task, _fit_data(splits, inputs, options), options, run)
+    finish = calibrate if options.calibrate else None
+    return fit(task, _fit_data(splits, inputs, options), options, run, finish=finish)
+
+
+def _build(backbone: Backbone, splits: dict[str, AnnotatedImages], inputs: InputRecipe, options: TrainOptions) -> Task:
+    """Return the task that the options and the data ask for.
+
+    Raises:
+        UserError: For a loss, a positive class or a metric that these data don't go with.
+    """
+    train, val = splits["train"], splits["val"]
+    is_multi_label = gives_label_sets(train)
+    if is_multi_label and options.positive is not None:
+        raise UserError("--positive is for one label an image, and these have any number. Leave it out.")
+    weights = None
+    if options.loss.class_weights == "balanced":
+        weights = positive_weights(train) if is_multi_label else class_weights(train)
+    readout = readout_of(options.loss, is_multi_label=is_multi_label)
+    positive = None if is_multi_label else choose_positive(train.class_counts(), options.positive)
+    evaluator = make_evaluator(train.classes, readout=readout, positive=positive, select=options.select)
+    if evaluator.primary in evaluator.undefined(list(val.class_counts().values()), len(val)):
+        raise DataError(
+            f"{options.data}: '{evaluator.primary}' can't choose the checkpoint: the split 'val' doesn't hold images "
+            "both with and without a class. Choose another metric with --select, or another split."
+        )
+    return build_task(
+        backbone,
+        train.classes,
+        inputs=inputs,
+        head=options.head,
+        head_options=options.head_options,
+        criterion=ClassLoss(readout, options.loss, weights),
+        evaluator=evaluator,
+    )
 
 
 def _fit_data(splits: dict[str, AnnotatedImages], inputs: InputRecipe, options: TrainOptions) -> FitData:

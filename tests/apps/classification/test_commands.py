@@ -192,17 +192,18 @@ def test_a_models_split_is_not_taken_for_other_data_of_the_same_names(pictures: 
     assert main([*words, "--data", str(other)]) == 2
 
 
-def test_several_labels_an_image_are_refused(
+def test_several_labels_an_image_are_refused_where_one_is_asked_for(
     trained_run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(pictures / "val" / "red", tmp_path / "images")
     rows = [f"images/{index:02}.png,red;blue,{'val' if index > 2 else 'train'}" for index in range(5)]
     (tmp_path / "table.csv").write_text("\n".join(["path,labels,split", *rows]) + "\n")
-    assert train(tmp_path / "table.csv", tmp_path / "run") == 2
-    assert "labels" in capsys.readouterr().err
+    assert train(tmp_path / "table.csv", tmp_path / "run", "--labels", "single") == 2
+    assert "the image has no single label" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     words = ["classification", "evaluate", "--model", str(trained_run), "--data", str(tmp_path / "table.csv")]
     assert main([*words, "--workers", "0"]) == 2
+    assert "the image has no single label" in capsys.readouterr().err
 
 
 def test_a_table_trains_like_a_folder(trained_run: Path, pictures: Path, tmp_path: Path) -> None:

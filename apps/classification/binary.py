@@ -1,0 +1,75 @@
+"""Figures of a task with two classes, one of which is what is looked for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...backbones.errors import UserError, unknown
+from ..evaluation import Rows
+from ..intervals import Estimate, Weights, auroc_interval, proportion
+from .ranking import auroc_and_average_precision, transpose
+
+BINARY_METRICS = ("auroc", "average_precision", "sensitivity", "specificity")
+
+
+def choose_positive(counts: Mapping[str, int], asked: str | None) -> str | None:
+    """Return the positive class: the one asked for, else the one with fewer training images, in a tie the last by name.
+
+    Args:
+        counts: Class -> training images, sorted by name.
+        asked: What ``--positive`` says.
+
+    Returns:
+        The name; nothing where there are more than two classes, and so no positive one.
+
+    Raises:
+        UserError: If one was asked for that isn't there, or there is none.
+    """
+    if asked is not None and len(counts) != 2:
+        raise UserError(f"--positive names one of two classes, but these data have {len(counts)}. Leave it out.")
+    if asked is not None and asked not in counts:
+        raise unknown("class for --positive", asked, counts)
+    if asked is None and len(counts) == 2:
+        return min(reversed(list(counts)), key=lambda name: counts[name])
+    return asked
+
+
+def measure_binary(rows: Rows, positive: int, weights: Weights) -> dict[str, NDArray[np.float64]]:
+    """Return the area under the ROC curve, average precision, sensitivity and specificity, each ``[R]``.
+
+    Args:
+        rows: ``label``, ``top`` and ``probability`` of two classes.
+        positive: The index of the positive class.
+        weights: ``[R, N]``.
+    """
+    is_positive, is_hit = rows["label"] == positive, rows["label"] == rows["top"][:, 0]
+    area, average_precision = auroc_and_average_precision(
+        positive_scores(rows, positive), is_positive, transpose(weights)
+    )
+    with np.errstate(invalid="ignore"):  # 0 / 0 where the weights leave no image of the class
+        sensitivity = weights @ (is_positive & is_hit) / (weights @ is_positive)
+        specificity = weights @ (~is_positive & is_hit) / (weights @ ~is_positive)
+    return dict(zip(BINARY_METRICS, (area, average_precision, sensitivity, specificity), strict=True))
+
+
+def binary_intervals(rows: Rows, positive: int) -> dict[str, Estimate]:
+    """Return the closed intervals: Wilson's of the two proportions, Newcombe's of the area under the ROC curve."""
+    is_positive, is_hit = rows["label"] == positive, rows["label"] == rows["top"][:, 0]
+    found: dict[str, Estimate] = {}
+    for name, of_class in (("sensitivity", is_positive), ("specificity", ~is_positive)):
+        if of_class.any():
+            found[name] = proportion(int((is_hit & of_class).sum()), int(of_class.sum()))
+    if len(found) == 2:
+        scores = positive_scores(rows, positive)
+        found["auroc"] = auroc_interval(scores[is_positive], scores[~is_positive])
+    return found
+
+
+def positive_scores(rows: Rows, positive: int) -> NDArray[np.float64]:
+    """Return ``[N]`` log odds of the positive class; unlike its probability they tell apart what rounds to 1."""
+    is_positive = rows["top"] == positive
+    tiny: Any = np.finfo(np.float32).tiny
+    logarithms = np.log(np.maximum(rows["probability"], tiny).astype(np.float64))
+    return np.asarray(np.where(is_positive, logarithms, -logarithms).sum(axis=1))
