@@ -13,6 +13,9 @@ from rich.table import Table
 from .evaluation import Evaluation
 from .run_folder import replace_json, versions
 
+#: With more runs than these the table shows the extremes only; the card holds every value.
+_RUNS_SHOWN = 5
+
 
 def command_line() -> str:
     """Return the command that this process was started with."""
@@ -55,6 +58,9 @@ class Card:
         details: More that an app has to say.
         versions: Of the packages that results depend on.
         command: What was typed.
+        repeats: Of several runs with one card: what they were repeated over (``over``), the ``numbers`` and
+            ``folders`` of the runs, and under ``metrics`` each metric's ``spread`` (standard deviation over the runs;
+            null for a single one) and ``values``.
     """
 
     task: str
@@ -69,6 +75,7 @@ class Card:
     details: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=versions)
     command: str = field(default_factory=command_line)
+    repeats: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the card as JSON, whole or not at all."""
@@ -111,9 +118,13 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
     console = Console()
     title = f"{card.task} on {card.data['path']} ({card.split}, {card.samples['used']} images)"
     console.print(title, highlight=False, soft_wrap=True)
-    table = Table("metric", "value", "95% interval")
+    table = Table("metric", "mean" if card.repeats.get("over") == "seed" else "value", "95% interval")
+    repeats = _repeat_columns(card.repeats)
+    for column in next(iter(repeats.values()), {}):
+        table.add_column(column)
     for name, row in card.metrics.items():
-        table.add_row(name, f"{row['value']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}")
+        interval = f"{row['low']:.4f} to {row['high']:.4f}"
+        table.add_row(name, f"{row['value']:.4f}", interval, *repeats.get(name, {}).values())
     console.print(table)
     cost = card.cost
     lines = [
@@ -132,3 +143,17 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
     if where is not None:
         lines.append(f"card       {where}")
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def _repeat_columns(repeats: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Return for each metric the columns of several runs: their spread, and each one's value or the extremes."""
+    columns = {}
+    for name, row in repeats.get("metrics", {}).items():
+        values, spread = row["values"], row["spread"]
+        shown = {"spread": "" if spread is None else f"{spread:.4f}"}
+        if len(values) <= _RUNS_SHOWN:
+            shown |= {f"{repeats['over']} {n}": f"{v:.4f}" for n, v in zip(repeats["numbers"], values, strict=True)}
+        else:
+            shown |= {"lowest": f"{min(values):.4f}", "highest": f"{max(values):.4f}"}
+        columns[name] = shown
+    return columns

@@ -119,6 +119,19 @@ def read_images(path: Path) -> "tuple[EvaluatedImages, Evaluator]":
     return images, evaluator
 
 
+@dataclass(frozen=True)
+class ImageScores:
+    """How well a model did on each image.
+
+    Attributes:
+        correct: bool ``[N]``: whether it was right.
+        probability: ``[N]``: what it gave to the truth, 0 to 1.
+    """
+
+    correct: NDArray[np.bool_]
+    probability: NDArray[np.float64]
+
+
 class Evaluator(ABC):
     """Turns outputs into rows, and rows into figures."""
 
@@ -126,6 +139,10 @@ class Evaluator(ABC):
     """The app, whose ``metrics.py`` has the function ``rebuild_evaluator``."""
     primary: str
     """The metric that chooses the best checkpoint; higher is better."""
+    truth: tuple[str, ...] = ()
+    """The rows that hold what is known of an image; models are compared only where they agree."""
+    may_differ: tuple[str, ...] = ("primary",)
+    """The keys of the description that change no figure's meaning, so that models are compared all the same."""
 
     @abstractmethod
     def description(self) -> dict[str, Any]:
@@ -162,6 +179,19 @@ class Evaluator(ABC):
     def details(self, rows: Rows) -> dict[str, Any]:
         """Return more that belongs on the card."""
         return {}
+
+    def scores(self, rows: Rows) -> ImageScores | None:
+        """Return how well the model did on each image, where a task can say so of a single one."""
+        return None
+
+    def recalls(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
+        """Return the share of each class that was found, as :meth:`measure` returns metrics; for comparisons."""
+        return {}
+
+    def judges_as(self, other: "Evaluator") -> bool:
+        """Whether the figures of both mean the same."""
+        aside = dict.fromkeys(self.may_differ)
+        return type(self) is type(other) and self.description() | aside == other.description() | aside
 
     def values(self, images: EvaluatedImages) -> dict[str, float]:
         """Return the metrics without intervals, which cost more than they do."""

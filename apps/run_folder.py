@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -19,17 +19,20 @@ from .processes import is_first
 #: Options that may differ between a run and its continuation, because they change no result.
 _FREE_TO_CHANGE = {"resume", "overwrite", "output", "workers", "fit.save_every"}
 _PATHS = ("data", "weights")
+#: What may lie in a folder before a run starts there: the split that it shall have, and what it was compared with.
+_KEPT = {"split.csv", "gain"}
 #: What tells a run's config.yaml from that of something else.
 _FIRST_LINE = "# the complete options of a run of onetrunk; leave this line as it is"
+_APP_LINE = "# trained by: onetrunk "
 _VERSIONED = ("onetrunk", "torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
 
 
 class RunFolder:
     """The files of one run under one folder."""
 
-    def __init__(self, path: Path) -> None:
-        """Take the folder; it needn't exist yet."""
-        self.path = path
+    def __init__(self, path: Path, app: str = "") -> None:
+        """Take the folder, which needn't exist yet, and the app that trains there."""
+        self.path, self.app = path, app
         self.config = path / "config.yaml"
         self.log = path / "log.csv"
         self.environment = path / "environment.txt"
@@ -41,6 +44,7 @@ class RunFolder:
         self.card = path / "results.json"
         self.images = path / "images.npz"
         self.tensorboard = path / "tensorboard"
+        self.gain = path / "gain"
 
     @property
     def holds_run(self) -> bool:
@@ -79,10 +83,9 @@ def open_run(app: str, options: TrainingOptions) -> RunFolder:
         UserError: If the folder holds a run and neither ``resume`` nor ``overwrite`` was asked for, if a run is
             resumed with other options, or if the folder holds other files or can't be written to.
     """
-    if options.resume and options.overwrite:
-        raise UserError("--resume and --overwrite exclude each other: go on with the run, or replace it.")
-    path = Path(options.output) if options.output else Path("runs") / app / Path(options.data).resolve().stem
-    run = RunFolder(path)
+    refuse_resume_and_overwrite(options)
+    path = run_path(app, options)
+    run = RunFolder(path, app)
     if not is_first():  # the first process has checked it, and may have started the run by now
         return run
     if run.holds_run and options.resume:
@@ -93,10 +96,26 @@ def open_run(app: str, options: TrainingOptions) -> RunFolder:
             f"'{path}' already holds {'a finished' if run.is_finished else 'an unfinished'} run. {going_on}. "
             "Replace it: --overwrite. Or choose another folder: --output DIR."
         )
-    elif path.exists() and not run.holds_run and (not path.is_dir() or any(path.iterdir())):
+    elif path.exists() and not run.holds_run and holds_others(path, _KEPT if options.resume else {run.gain.name}):
         raise UserError(f"'{path}' isn't empty and holds no run. Choose another folder: --output DIR.")
-    _check_writable(path)
+    check_writable(path)
     return run
+
+
+def run_path(app: str, options: TrainingOptions) -> Path:
+    """Return the folder that the options name, or the one that the data and the app give."""
+    return Path(options.output) if options.output else Path("runs") / app / Path(options.data).resolve().stem
+
+
+def refuse_resume_and_overwrite(options: TrainingOptions) -> None:
+    """Raise a ``UserError`` if both are asked for."""
+    if options.resume and options.overwrite:
+        raise UserError("--resume and --overwrite exclude each other: go on with the run, or replace it.")
+
+
+def holds_others(path: Path, expected: Collection[str]) -> bool:
+    """Whether a path that exists is no folder, or a folder that holds more than what may be there."""
+    return not path.is_dir() or any(entry.name not in expected for entry in path.iterdir())
 
 
 def start_run(run: RunFolder, options: TrainingOptions) -> None:
@@ -109,13 +128,13 @@ def start_run(run: RunFolder, options: TrainingOptions) -> None:
     make_folder(run.checkpoints)
     plain = {key: value for key, value in to_plain(options).items() if key not in ("resume", "overwrite")}
     with replacing(run.config) as stream:
-        stream.write(f"{_FIRST_LINE}\n{yaml.safe_dump(plain, sort_keys=False)}")
+        stream.write(f"{_FIRST_LINE}\n{_APP_LINE}{run.app}\n{yaml.safe_dump(plain, sort_keys=False)}")
     lines = [f"python {sys.version.split()[0]}", *(f"{name} {version}" for name, version in versions().items())]
     with replacing(run.environment) as stream:
         stream.write("\n".join(lines) + "\n")
 
 
-def _check_writable(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Raise the error of a folder that can't be made or written to, without making it."""
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
@@ -134,7 +153,7 @@ def make_folder(path: Path) -> Path:
         raise UserError(
             f"The folder '{path}' can't be made: {error.strerror}. Choose another one: --output DIR."
         ) from None
-    _check_writable(path)
+    check_writable(path)
     return path
 
 
@@ -142,6 +161,12 @@ def read_config(run: RunFolder) -> dict[str, Any]:
     """Return the options that a run was started with, as plain values."""
     loaded: dict[str, Any] = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     return loaded
+
+
+def read_app(run: RunFolder) -> str:
+    """Return the app that trained a run; nothing for a run of a release that didn't write it down."""
+    lines = run.config.read_text(encoding="utf-8").splitlines()[1:2]
+    return lines[0].removeprefix(_APP_LINE) if lines and lines[0].startswith(_APP_LINE) else ""
 
 
 def _refuse_other_options(run: RunFolder, options: TrainingOptions) -> None:

@@ -17,9 +17,10 @@ def train(options: TrainOptions) -> Card:
     Raises:
         UserError: For options, weights or data that can't be used; nothing was written over.
     """
+    from ..repeats import repeat, wants_repeats
     from .training import run_training
 
-    return run_training(options)
+    return repeat(train, "classification", options) if wants_repeats(options) else run_training(options)
 
 
 def evaluate(options: EvaluateOptions) -> Card:

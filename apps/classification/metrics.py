@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...backbones.errors import unknown
 from ...datasets import Batch
-from ..evaluation import Evaluator, Rows
+from ..evaluation import Evaluator, ImageScores, Rows
 from ..intervals import Estimate, Weights, mean_of_proportions, proportion
 from .binary import BINARY_METRICS, binary_intervals, measure_binary
 from .calibration_error import calibration_error
@@ -37,6 +37,8 @@ class ClassificationEvaluator(Evaluator):
     """
 
     task = "classification"
+    truth = ("label",)
+    may_differ = ("primary", "readout")
 
     def __init__(
         self,
@@ -97,6 +99,17 @@ class ClassificationEvaluator(Evaluator):
         if self.positive:
             metrics |= measure_binary(rows, self.classes.index(self.positive), weights)
         return metrics | {"ece": calibration_error(rows["probability"][:, 0], hits[:, 0], weights)}
+
+    def scores(self, rows: Rows) -> ImageScores:
+        """Return which images are right, and the probability of each one's label; below the best five it counts as 0."""
+        hits = rows["top"] == rows["label"][:, None]
+        return ImageScores(hits[:, 0], np.where(hits, rows["probability"], 0.0).sum(axis=1))
+
+    def recalls(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
+        """Return the recall of each class; NaN where the weights leave no image of it."""
+        correct, labelled, _ = self._counts(rows, weights)
+        with np.errstate(invalid="ignore"):
+            return dict(zip(self.classes, (correct / labelled).T, strict=True))
 
     def _counts(self, rows: Rows, weights: Weights) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return right, labelled and predicted images a class, each ``[R, C]``."""
