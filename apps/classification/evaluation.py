@@ -16,6 +16,7 @@ from ..task import Task
 from ..views import make_views
 from .opening import open_for_model, open_split
 from .options import EvaluateOptions
+from .subjects import judge_by_subject
 from .task import pretrained_task
 
 
@@ -35,6 +36,8 @@ def run_evaluation(options: EvaluateOptions) -> Card:
         images = open_split(options)
         records = _with_imagenet_names(images)
     task.views = make_views(options)
+    if options.by_subject:
+        judge_by_subject(task, images)
     check_images(records, options)
     inputs = InputRecipe.from_dict(task.description["inputs"])
     loader = make_loader(

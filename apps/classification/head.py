@@ -55,7 +55,10 @@ class ClassificationHead(AveragingHead):
         level = features[self.levels[0]]
         pooled = level.mean(dim=(-2, -1)) if level.dim() == 4 else level
         logits: Tensor = self.classifier(self.layers(pooled))
-        return logits if self.training else logits / self.temperature
+        if self.training:
+            return logits
+        # not in bf16, whose few digits would make ties of a division
+        return logits.float() / self.temperature
 
     def loss(self, output: Tensor, context: Context, targets: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the loss of logits ``[B, C]`` with ``targets["label"]``, or ``targets["labels"]`` for any number.

@@ -1,5 +1,6 @@
 """Labelling images with a trained classifier."""
 
+from functools import partial
 from typing import Any
 
 from ...datasets import list_pictures
@@ -9,6 +10,7 @@ from ..model_file import load_model
 from ..outputs import PREDICTIONS, output_folder
 from ..views import make_views
 from .options import PredictOptions
+from .subjects import predict_folders
 
 
 def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
@@ -24,4 +26,5 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     records = list_pictures(options.images)
     check_images(records, options)
     loader = make_loader(records, inputs.transform(), options, channels=inputs.channels)
-    return predict_command(task, loader, options, where=where)
+    summarize = partial(predict_folders, task.head) if options.by_folder else None
+    return predict_command(task, loader, options, where=where, summarize=summarize)

@@ -32,6 +32,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def subject_table(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of the pictures in which subjects have two each, and the last of each class and split has one."""
+    table = tmp_path_factory.mktemp("subjects") / "subjects.csv"
+    rows = ["path,label,subject,split"]
+    for picture in sorted(pictures.rglob("*.png")):
+        split, label = picture.parts[-3:-1]
+        rows.append(f"{picture},{label},{label}-{split}-{int(picture.stem) // 2},{split}")
+    table.write_text("\n".join(rows) + "\n")
+    return table
+
+
+@pytest.fixture(scope="session")
 def trained_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small classification run that learned the pictures."""
     from onetrunk.apps import classification
