@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ...backbones.errors import UserError, unknown
 from ..evaluation import Rows
 from ..intervals import Estimate, Weights, auroc_interval, proportion
-from .ranking import auroc_and_average_precision, transpose
+from .ranking import auroc_and_average_precision
 
 BINARY_METRICS = ("auroc", "average_precision", "sensitivity", "specificity")
 
@@ -45,9 +45,7 @@ def measure_binary(rows: Rows, positive: int, weights: Weights) -> dict[str, NDA
         weights: ``[R, N]``.
     """
     is_positive, is_hit = rows["label"] == positive, rows["label"] == rows["top"][:, 0]
-    area, average_precision = auroc_and_average_precision(
-        positive_scores(rows, positive), is_positive, transpose(weights)
-    )
+    area, average_precision = auroc_and_average_precision(positive_scores(rows, positive), is_positive, weights)
     with np.errstate(invalid="ignore"):  # 0 / 0 where the weights leave no image of the class
         sensitivity = weights @ (is_positive & is_hit) / (weights @ is_positive)
         specificity = weights @ (~is_positive & is_hit) / (weights @ ~is_positive)

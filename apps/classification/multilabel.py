@@ -13,7 +13,7 @@ from ...datasets import Batch
 from ..evaluation import Evaluator, Rows
 from ..intervals import Estimate, Weights, auroc_interval, proportion
 from .calibration_error import calibration_error
-from .ranking import auroc_and_average_precision, transpose
+from .ranking import auroc_and_average_precision
 from .readout import THRESHOLD, Readout, label_row
 
 
@@ -73,9 +73,8 @@ class MultiLabelEvaluator(Evaluator):
 
     def _ranked(self, rows: Rows, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the area under the ROC curve and the average precision of each class, ``[K, R]`` each."""
-        counts = transpose(weights)
         figures = [
-            auroc_and_average_precision(logits, labels, counts)
+            auroc_and_average_precision(logits, labels, weights)
             for logits, labels in zip(rows["logit"].T, rows["labels"].T, strict=True)
         ]
         areas, precisions = zip(*figures, strict=True)

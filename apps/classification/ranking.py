@@ -8,13 +8,8 @@ from ..intervals import Weights
 Figures = NDArray[np.float64]
 
 
-def transpose(weights: Weights) -> Figures:
-    """Return weights ``[R, N]`` as float64 ``[N, R]``, for images are picked and added up fastest along the rows."""
-    return np.ascontiguousarray(weights.T, dtype=np.float64)
-
-
 def auroc_and_average_precision(
-    scores: NDArray[np.floating], is_positive: NDArray[np.bool_], weights: Figures
+    scores: NDArray[np.floating], is_positive: NDArray[np.bool_], weights: Weights
 ) -> tuple[Figures, Figures]:
     """Return the area under the ROC curve and the average precision.
 
@@ -25,7 +20,7 @@ def auroc_and_average_precision(
     Args:
         scores: ``[N]``; higher for positives.
         is_positive: ``[N]``.
-        weights: ``[N, R]``: how often each image counts.
+        weights: ``[R, N]``: how often each image counts.
 
     Returns:
         ``[R]`` each; NaN where the weights leave no positive or no negative.
@@ -33,20 +28,20 @@ def auroc_and_average_precision(
     positives = _descending(scores, is_positive)
     negatives = _descending(scores, ~is_positive)
     if not len(positives) or not len(negatives):
-        undefined = np.full(weights.shape[1], np.nan)
+        undefined = np.full(len(weights), np.nan)
         return undefined, undefined
     thresholds, first_of_each = np.unique(-scores[positives], return_index=True)
-    # only where a positive stands does anything change, so the negatives in between are added up at once
-    passed = np.zeros((len(negatives) + 1, weights.shape[1]))
-    np.cumsum(weights[negatives], axis=0, out=passed[1:])
-    above = passed[np.searchsorted(-scores[negatives], thresholds, side="left")]
-    reached = passed[np.searchsorted(-scores[negatives], thresholds, side="right")]
-    drawn = np.add.reduceat(weights[positives], first_of_each, axis=0)
-    found = np.cumsum(drawn, axis=0)
-    all_positives, all_negatives = found[-1], passed[-1]
+    # only where a positive stands does either figure change
+    passed = np.zeros((len(weights), len(negatives) + 1))
+    np.cumsum(weights.take(negatives, axis=1), axis=1, out=passed[:, 1:])
+    above = passed.take(np.searchsorted(-scores[negatives], thresholds, side="left"), axis=1)
+    reached = passed.take(np.searchsorted(-scores[negatives], thresholds, side="right"), axis=1)
+    drawn = np.add.reduceat(weights.take(positives, axis=1), first_of_each, axis=1)
+    found = np.cumsum(drawn, axis=1)
+    all_positives, all_negatives = found[:, -1], passed[:, -1]
     with np.errstate(invalid="ignore"):  # 0 / 0 is what is undefined
-        beaten = (drawn * (all_negatives - (above + reached) / 2)).sum(axis=0)
-        precisions = (drawn * found / np.maximum(found + reached, 1)).sum(axis=0)
+        beaten = (drawn * (all_negatives[:, None] - (above + reached) / 2)).sum(axis=1)
+        precisions = (drawn * found / np.maximum(found + reached, 1)).sum(axis=1)
         is_defined = np.where(all_negatives > 0, 1.0, np.nan)
         return beaten / (all_positives * all_negatives), is_defined * precisions / all_positives
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from onetrunk.apps.classification.calibration_error import calibration_error
-from onetrunk.apps.classification.ranking import auroc_and_average_precision, transpose
+from onetrunk.apps.classification.ranking import auroc_and_average_precision
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
@@ -16,14 +15,10 @@ IS_POSITIVE = RANDOM.random(60) < 0.3
 SCORES = {digits: np.round(RANDOM.normal(size=60) + IS_POSITIVE, digits) for digits in (9, 1, 0)}
 
 
-def figures(scores: NDArray, is_positive: NDArray, weights: NDArray) -> tuple[NDArray, NDArray]:
-    return auroc_and_average_precision(scores, is_positive, transpose(weights))
-
-
 @pytest.mark.parametrize("digits", SCORES)
 def test_they_equal_scikit_learn_on_repeated_images(digits: int) -> None:
     scores = SCORES[digits]
-    areas, precisions = figures(scores, IS_POSITIVE, WEIGHTS)
+    areas, precisions = auroc_and_average_precision(scores, IS_POSITIVE, WEIGHTS)
     for weights, area, precision in zip(WEIGHTS, areas, precisions, strict=True):
         repeated = np.repeat(np.arange(60), weights)
         assert area == pytest.approx(roc_auc_score(IS_POSITIVE[repeated], scores[repeated]), abs=1e-6)
@@ -32,20 +27,20 @@ def test_they_equal_scikit_learn_on_repeated_images(digits: int) -> None:
 
 def test_a_perfect_ranking_is_1_and_the_reverse_0() -> None:
     once = np.ones((1, 60), dtype=np.int64)
-    areas, precisions = figures(IS_POSITIVE.astype(float), IS_POSITIVE, once)
+    areas, precisions = auroc_and_average_precision(IS_POSITIVE.astype(float), IS_POSITIVE, once)
     assert (areas[0], precisions[0]) == (1, 1)
-    areas, precisions = figures(-IS_POSITIVE.astype(float), IS_POSITIVE, once)
+    areas, precisions = auroc_and_average_precision(-IS_POSITIVE.astype(float), IS_POSITIVE, once)
     assert areas[0] == 0
     assert precisions[0] == pytest.approx(average_precision_score(IS_POSITIVE, -IS_POSITIVE.astype(float)))
 
 
 def test_without_positives_or_negatives_there_is_no_value() -> None:
     scores, is_positive = np.array([0.1, 0.5, 0.9]), np.array([False, True, True])
-    areas, precisions = figures(scores, is_positive, np.array([[2, 0, 0], [0, 1, 2], [1, 1, 1]]))
+    areas, precisions = auroc_and_average_precision(scores, is_positive, np.array([[2, 0, 0], [0, 1, 2], [1, 1, 1]]))
     assert np.isnan(areas).tolist() == [True, True, False]
     assert np.isnan(precisions).tolist() == [True, True, False]
     for everywhere in (True, False):
-        areas, precisions = figures(scores, np.full(3, everywhere), np.ones((2, 3), dtype=np.int64))
+        areas, precisions = auroc_and_average_precision(scores, np.full(3, everywhere), np.ones((2, 3), dtype=np.int64))
         assert np.isnan([areas, precisions]).all()
         assert areas.shape == (2,)
 
