@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 
 from .interruption import Interrupted
-from .processes import is_first
+from .processes import end_with_parent, is_first
 
 USAGE_EXIT_CODE = 2
 
@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     if not is_first():  # it computes together with the first process, which says everything
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
+        end_with_parent()
     try:
         return _dispatch(words)
     except ValueError as error:

@@ -5,6 +5,8 @@ compute. Lightning starts them, or something outside it did (``torchrun``); eith
 """
 
 import os
+import threading
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:  # the command line asks who is first before it imports anything heavy
@@ -26,6 +28,21 @@ def is_first() -> bool:
 def is_under_slurm() -> bool:
     """Whether SLURM's ``srun`` started several processes."""
     return int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone.
+
+    If the first process is killed while the others still wait to meet it, nothing else tells them for half an hour.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="watch-parent").start()
 
 
 def is_one_of_several() -> bool:
