@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, log_expit
 from torch import Tensor
 
 from ...datasets import Batch
-from ..evaluation import Evaluator, Rows
+from ..evaluation import Evaluator, ImageScores, Rows
 from ..intervals import Estimate, Weights, auroc_interval, proportion
 from .calibration_error import calibration_error
 from .ranking import auroc_and_average_precision
@@ -30,6 +30,7 @@ class MultiLabelEvaluator(Evaluator):
 
     task = "classification"
     readout: Readout = "sigmoid"
+    truth = ("labels",)
     selectable = ("average_precision", "auroc", "micro_f1", "macro_f1", "exact_match")
 
     def __init__(self, classes: Sequence[str], *, primary: str | None = None) -> None:
@@ -57,7 +58,7 @@ class MultiLabelEvaluator(Evaluator):
         ``average_precision`` (mAP) and ``auroc`` are means over the classes that some images have and others lack,
         ``macro_f1`` one over those that some have, ``ece`` is over all labels of all images.
         """
-        labels, chosen = rows["labels"], is_chosen(rows)
+        labels, chosen = rows["labels"], is_chosen(rows["logit"])
         both, has, said = (weights @ some.astype(np.float64) for some in (labels & chosen, labels, chosen))
         f1 = 2 * both / np.maximum(has + said, 1)
         areas, precisions = self._ranked(rows, weights)
@@ -71,6 +72,19 @@ class MultiLabelEvaluator(Evaluator):
             "ece": calibration_error(expit(rows["logit"]), labels, weights),
         }
 
+    def scores(self, rows: Rows) -> ImageScores:
+        """Return which images have exactly their labels, and the probability of exactly those."""
+        of_the_truth = log_expit(np.where(rows["labels"], rows["logit"], -rows["logit"]).astype(np.float64))
+        exact = (rows["labels"] == is_chosen(rows["logit"])).all(axis=1)
+        return ImageScores(exact, np.exp(of_the_truth.sum(axis=1)))
+
+    def recalls(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
+        """Return the recall of each class; NaN where the weights leave no image of it."""
+        labels = rows["labels"]
+        found = weights @ (labels & is_chosen(rows["logit"])).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            return dict(zip(self.classes, (found / (weights @ labels.astype(np.float64))).T, strict=True))
+
     def _ranked(self, rows: Rows, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the area under the ROC curve and the average precision of each class, ``[K, R]`` each."""
         figures = [
@@ -82,14 +96,14 @@ class MultiLabelEvaluator(Evaluator):
 
     def intervals(self, rows: Rows) -> dict[str, Estimate]:
         """Return the exact matches, which are a proportion of the images."""
-        exact = (rows["labels"] == is_chosen(rows)).all(axis=1)
+        exact = (rows["labels"] == is_chosen(rows["logit"])).all(axis=1)
         return {"exact_match": proportion(int(exact.sum()), len(exact))}
 
     def per_class(self, rows: Rows) -> list[dict[str, Any]]:
         """Return a row a class; recall and area with their intervals; what is undefined is null."""
         everything = np.ones((1, len(rows["labels"])), dtype=np.int64)
         precisions = self._ranked(rows, everything)[1][:, 0]
-        chosen = is_chosen(rows)
+        chosen = is_chosen(rows["logit"])
         return [
             _class_row(name, rows["labels"][:, index], chosen[:, index])
             | _ranking_row(rows["labels"][:, index], rows["logit"][:, index], float(precisions[index]))
@@ -101,13 +115,13 @@ class MultiLabelEvaluator(Evaluator):
         holds = rows["labels"][index]
         labels = [name for name, is_so in zip(self.classes, holds, strict=True) if is_so]
         found = label_row(expit(rows["logit"][index]).tolist(), self.classes)
-        is_exact = bool((is_chosen(rows)[index] == holds).all())
+        is_exact = bool((is_chosen(rows["logit"][index]) == holds).all())
         return {"labels": labels, "predicted": found["predicted"], "correct": is_exact, "top": found["top"]}
 
 
-def is_chosen(rows: Rows) -> NDArray[np.bool_]:
-    """Return bool ``[N, K]``: which classes each image is said to have."""
-    return np.asarray(expit(rows["logit"]) > THRESHOLD)
+def is_chosen(logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which classes are said to hold, bool of the logits' shape."""
+    return np.asarray(expit(logits) > THRESHOLD)
 
 
 def _mean_of_defined(figures: NDArray[np.float64]) -> NDArray[np.float64]:

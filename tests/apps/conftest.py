@@ -44,6 +44,27 @@ def subject_table(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="session")
+def label_table(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of pictures side by side: each with one or two of three colours, or with none."""
+    root = tmp_path_factory.mktemp("labels")
+    lines = ["path,labels,split"]
+    for split, count in (("train", 11), ("val", 5)):
+        for index in range(count):
+            one = {name: Image.open(pictures / split / name / f"{index:02}.png") for name in COLOURS}
+            noise = Image.effect_noise((48, 40), 60).convert("RGB")
+            for names in ("blue", "green", "red", "blue;red", "blue;green", "green;red", ""):
+                halves = [one[name] for name in names.split(";") if name] + [noise]
+                picture = Image.new("RGB", (96, 40))
+                picture.paste(halves[0], (0, 0))
+                picture.paste(halves[1 % len(halves)], (48, 0))
+                name = f"{split}-{index}-{names.replace(';', '-') or 'none'}.png"
+                picture.save(root / name)
+                lines.append(f"{name},{names},{split}")
+    (root / "table.csv").write_text("\n".join(lines) + "\n")
+    return root / "table.csv"
+
+
+@pytest.fixture(scope="session")
 def trained_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small classification run that learned the pictures."""
     from onetrunk.apps import classification
