@@ -21,8 +21,7 @@ class ClassLoss(nn.Module):
         readout: How the head's logits are read; it says what the targets are.
         options: Name, smoothing, gamma, alpha.
         weights: ``[C]``. With one label an image: how much an image of each class counts, the loss being the weighted
-            mean (Levy & Jain 2016 use it against imbalance). With any number: how much each class counts where it
-            holds. Nothing: all alike.
+            mean. With any number: how much each class counts where it holds. Nothing: all alike.
     """
 
     weights: Tensor | None
