@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from . import lora
@@ -61,7 +62,7 @@ class Backbone(nn.Module):
             raise UserError("No level asked for: name at least one, e.g. 'c5' or 'embedding'.")
         self.flow = flow.cut(network, self.levels)
         self.network = network
-        self._tapped = attach_taps(network, self.flow.taps())
+        self._taps = attach_taps(network, self.flow.taps())
         self.in_channels = in_channels
         self.facts = facts or Facts()
         self.preprocessing = Preprocessing()
@@ -96,12 +97,12 @@ class Backbone(nn.Module):
             UserError: The pictures have another number of channels, or are too small for the network.
         """
         self.facts.check(images, name=self.name, in_channels=self.in_channels, levels=self.levels)
-        self._tapped.clear()
         if self._recomputes:
             guard_buffers(self.network)
-        levels = self.flow.run(self.network, images, self._tapped)
-        self._tapped.clear()  # or the graph of this pass would live until the next
-        return levels
+            # asked anew in each pass: Lightning puts the mode back after a validation without calling train()
+            self.flow = self.flow.recomputing(self.network, self.training and torch.is_grad_enabled())
+        with self._taps.opened() as tapped:
+            return self.flow.run(self.network, images, tapped)
 
     def freeze(self, until: str = "all") -> None:
         """Keep a part of the trunk as it is: no gradient, no drifting statistics, no dropout or drop path.
@@ -183,7 +184,7 @@ class Backbone(nn.Module):
         Raises:
             UserError: timm has no checkpointing for this network.
         """
-        self.flow = self.flow.recomputing(self.network, self._is_asked_to_train)
+        self.flow = self.flow.recomputing(self.network, True)
         self._recomputes = True
 
     def _part_until(self, until: str) -> Part:
@@ -200,11 +201,10 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> "Backbone":
         """Set training mode, except for what is frozen or tuned in part: that stays in evaluation mode."""
         self._is_asked_to_train = mode
-        super().train(mode and self.frozen_until != "all" and self.tuning.how == "full")
+        self.training = mode and self.frozen_until != "all"
+        self.network.train(self.training and self.tuning.how == "full")
         for path in self._frozen.modules:
             self.network.get_submodule(path).training = False
-        if self._recomputes:
-            self.flow = self.flow.recomputing(self.network, mode)
         return self
 
     @property

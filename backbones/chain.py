@@ -109,10 +109,9 @@ class Chain:
         """
         values = images
         found: dict[int, Tensor] = {}
-        recomputes = self.recomputes and torch.is_grad_enabled()
-        for segment in self._segments() if recomputes else [range(len(self.steps))]:
+        for segment in self._segments() if self.recomputes else [range(len(self.steps))]:
             walk = partial(self._walk, network, segment)
-            values, kept = checkpoint(walk, values, use_reentrant=False) if recomputes else walk(values)
+            values, kept = checkpoint(walk, values, use_reentrant=False) if self.recomputes else walk(values)
             found |= kept
         never = [path for path in self.taps() if path not in tapped]
         if never:

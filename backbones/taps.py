@@ -1,12 +1,33 @@
 """Reading the output of modules that lie inside a step of a network."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
 from .errors import UserError
-from .recompute import is_recomputing
+
+
+class Reading:
+    """What the taps of a network read during one pass.
+
+    At other times they read nothing: neither when a checkpoint repeats a part of the pass, whose copies would outlive
+    the backward pass, nor when somebody calls the network itself.
+    """
+
+    def __init__(self) -> None:
+        """Be closed."""
+        self.values: dict[str, Tensor] | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[dict[str, Tensor]]:
+        """Yield the dict that the taps fill meanwhile; its graph lives no longer than the caller keeps it."""
+        self.values = values = {}
+        try:
+            yield values
+        finally:
+            self.values = None
 
 
 class Tap:
@@ -16,32 +37,29 @@ class Tap:
     ``F.relu(x, inplace=True)`` in GoogLeNet): without the copy, the later values would be read.
     """
 
-    def __init__(self, store: dict[str, Tensor], path: str) -> None:
-        """Keep outputs in ``store[path]``."""
-        self.store = store
+    def __init__(self, reading: Reading, path: str) -> None:
+        """Keep outputs under ``path``."""
+        self.reading = reading
         self.path = path
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Keep a copy; the last call in a pass wins.
-
-        A pass that a checkpoint repeats is none: its copies would outlive the backward pass.
-        """
-        if is_recomputing():
+        """Keep a copy; the last call in a pass wins."""
+        if self.reading.values is None:
             return
         if not isinstance(output, Tensor):
             raise UserError(f"The module '{self.path}' returns a {type(output).__name__}, not a tensor: tap another.")
-        self.store[self.path] = output.clone()
+        self.reading.values[self.path] = output.clone()
 
 
-def attach_taps(network: nn.Module, paths: Iterable[str]) -> dict[str, Tensor]:
-    """Hook the modules at ``paths`` and return the dict that every forward pass fills.
+def attach_taps(network: nn.Module, paths: Iterable[str]) -> Reading:
+    """Hook the modules at ``paths`` and return what every forward pass opens.
 
-    The hooks are objects, not closures, so that a deep copy of the network comes with its own dict.
+    The hooks are objects, not closures, so that a deep copy of the network comes with its own reading.
     """
-    store: dict[str, Tensor] = {}
+    reading = Reading()
     for path in paths:
-        network.get_submodule(path).register_forward_hook(Tap(store, path))
-    return store
+        network.get_submodule(path).register_forward_hook(Tap(reading, path))
+    return reading
 
 
 def disable_in_place(network: nn.Module) -> None:
