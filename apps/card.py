@@ -58,6 +58,7 @@ class Card:
         details: More that an app has to say.
         versions: Of the packages that results depend on.
         command: What was typed.
+        primary: The metric that chose the checkpoint; empty in cards of the first release.
         repeats: Of several runs with one card: what they were repeated over (``over``), the ``numbers`` and
             ``folders`` of the runs, and under ``metrics`` each metric's ``spread`` (standard deviation over the runs;
             null for a single one) and ``values``.
@@ -75,6 +76,7 @@ class Card:
     details: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=versions)
     command: str = field(default_factory=command_line)
+    primary: str = ""
     repeats: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
@@ -110,6 +112,7 @@ def make_card(
         backbone=backbone,
         data=data,
         details=evaluation.details,
+        primary=evaluation.primary,
     )
 
 

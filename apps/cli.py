@@ -33,6 +33,7 @@ APPS = {
     "backbones": "list the trunks: sizes, levels, weight sets, what is at hand offline",
     "classification": "train, evaluate and predict image labels",
     "data": "write and look at data sets",
+    "runs": "list runs, compare two on the same images, weigh what pretraining brought",
 }
 
 

@@ -39,6 +39,7 @@ class Evaluation:
         used: How many images were evaluated.
         skipped: The images that couldn't be read.
         images: What the figures were computed from; the run keeps it for comparisons.
+        primary: The metric to look at first.
     """
 
     metrics: dict[str, Estimate]
@@ -48,6 +49,7 @@ class Evaluation:
     used: int = 0
     skipped: tuple[BadSample, ...] = ()
     images: "EvaluatedImages | None" = None
+    primary: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,17 +107,17 @@ def read_images(path: Path) -> "tuple[EvaluatedImages, Evaluator]":
     """Return what :meth:`EvaluatedImages.save` wrote, and the evaluator that knows what to make of it.
 
     Raises:
-        UserError: If the file is damaged.
+        UserError: If the file can't be read.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
         about = json.loads(str(arrays.pop("about")))
         images = EvaluatedImages(arrays.pop("indices"), tuple(arrays.pop("names").tolist()), arrays)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"'{path}' is damaged: {error}. Evaluate the model again.") from error
-    rebuild = import_module(f".{about['task']}.metrics", __package__).rebuild_evaluator
-    evaluator: Evaluator = rebuild(about)
+        rebuild = import_module(f".{about['task']}.metrics", __package__).rebuild_evaluator
+        evaluator: Evaluator = rebuild(about)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"'{path}' is damaged, or of another release: {error}. Evaluate the model again.") from error
     return images, evaluator
 
 
@@ -212,6 +214,7 @@ class Evaluator(ABC):
             used=len(images),
             skipped=tuple(skipped),
             images=images,
+            primary=self.primary,
         )
 
     def _predictions(self, images: EvaluatedImages, skipped: Sequence[BadSample]) -> list[dict[str, Any]]:

@@ -101,7 +101,7 @@ class ClassificationEvaluator(Evaluator):
         return metrics | {"ece": calibration_error(rows["probability"][:, 0], hits[:, 0], weights)}
 
     def scores(self, rows: Rows) -> ImageScores:
-        """Return which images are right, and the probability of each one's label; below the best five it counts as 0."""
+        """Return which images are right, and the probability of each label; of one below the best five 0."""
         hits = rows["top"] == rows["label"][:, None]
         return ImageScores(hits[:, 0], np.where(hits, rows["probability"], 0.0).sum(axis=1))
 

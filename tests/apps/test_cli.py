@@ -43,7 +43,7 @@ def test_the_console_script_is_installed() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["clasification"], r"Unknown app 'clasification'. Known: backbones, classification, data. Did you mean"),
+        (["clasification"], r"Unknown app 'clasification'. Known: backbones, classification, data, runs. Did you mean"),
         (["classification", "trian"], "Unknown command of classification 'trian'. Known: train, evaluate, predict."),
         (["classification", "train", "--bakbone", "x"], "Unknown option '--bakbone'. Did you mean '--backbone'?"),
         (["classification", "train"], "Missing: --data"),

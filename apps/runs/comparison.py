@@ -1,0 +1,237 @@
+"""Two models on the same images: differences of metrics and classes with intervals, and the images that tell."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from ...backbones.errors import UserError
+from ..evaluation import ImageScores
+from ..intervals import CONFIDENCE, Difference, Measure, paired_bootstrap, values_of
+from .judged import Judged
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A figure of two models.
+
+    Attributes:
+        first: A's value.
+        second: B's value.
+        difference: B - A on the same images.
+        images: How many images it is about, where that isn't all of them.
+    """
+
+    first: float
+    second: float
+    difference: Difference
+    images: int | None = None
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """On how many images only one of two models is right, and the exact test of McNemar (1947) on them.
+
+    Attributes:
+        only_first: Images that only A has right.
+        only_second: Images that only B has right.
+        p_value: Two-sided, of the binomial distribution: were both alike, each such image would fall to either.
+    """
+
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the images that two models share say about them.
+
+    Attributes:
+        first: A's folder.
+        second: B's folder.
+        images: How many images both were judged on.
+        only_first: How many more A has; they are left out.
+        only_second: How many more B has; they are left out.
+        primary: The metric of the verdict.
+        metrics: By name; the primary one first.
+        disagreement: Where each is a single model and a task that says of an image whether it is right.
+        per_class: By class, the largest difference of recall first.
+        unlike: The images that one has right and the other hasn't, those with the largest difference of the
+            probability of the truth first; of several seeds, the share that is right.
+        notes: What else one has to know, full sentences.
+    """
+
+    first: str
+    second: str
+    images: int
+    only_first: int
+    only_second: int
+    primary: str
+    metrics: dict[str, Compared]
+    disagreement: Disagreement | None = None
+    per_class: dict[str, Compared] = field(default_factory=dict)
+    unlike: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """What the interval of the primary metric says, in a sentence."""
+        return verdict(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**asdict(self), "verdict": self.verdict}
+
+
+def compare_judged(first: Judged, second: Judged) -> Comparison:
+    """Compare two models on the images that both were judged on.
+
+    Raises:
+        UserError: If they were judged in different ways, share no image, or disagree on what is known of one.
+    """
+    _refuse_unlike(first, second)
+    places = {name: place for place, name in enumerate(second.names)}
+    common = [place for place, name in enumerate(first.names) if name in places]
+    if not common:
+        raise UserError(
+            f"'{first.path}' and '{second.path}' share no image: '{first.names[0]}' and the like against "
+            f"'{second.names[0]}' and the like. Evaluate both on the same split."
+        )
+    mine = first.select(common)
+    others = second.select([places[name] for name in mine.names])
+    _refuse_other_truth(mine, others)
+    metrics = compare_measures(mine.measure, others.measure, len(mine.names))
+    primary = mine.card.primary or mine.evaluator.primary
+    primary = primary if primary in metrics else next(iter(metrics))
+    return Comparison(
+        first=str(first.path),
+        second=str(second.path),
+        images=len(common),
+        only_first=len(first.names) - len(common),
+        only_second=len(second.names) - len(common),
+        primary=primary,
+        metrics={primary: metrics[primary]} | metrics,
+        disagreement=_disagreement(mine.scores(), others.scores()),
+        per_class=_compare_classes(mine, others),
+        unlike=_find_unlike(mine, others),
+        notes=_notes(first, second, common),
+    )
+
+
+def compare_measures(first: Measure, second: Measure, images: int) -> dict[str, Compared]:
+    """Return the metrics that both models have, with B - A."""
+    before, after = values_of(first, images), values_of(second, images)
+    differences = paired_bootstrap(first, second, images)
+    return {name: Compared(before[name], after[name], found) for name, found in differences.items()}
+
+
+def verdict(comparison: Comparison) -> str:
+    """Return what the interval of the primary metric says, in a sentence."""
+    name, found = comparison.primary, comparison.metrics[comparison.primary]
+    low, high = 100 * found.difference.low, 100 * found.difference.high
+    interval = f"{CONFIDENCE:.0%} interval {low:+.1f} to {high:+.1f}"
+    if not (low > 0 or high < 0):
+        return (
+            f"{name}: no difference that {comparison.images} images can show "
+            f"(B - A is {100 * found.difference.value:+.1f} points, {interval})."
+        )
+    better, least, most = ("B", low, high) if low > 0 else ("A", -high, -low)
+    text = f"{name}: {better} is better by {least:.1f} to {most:.1f} points ({comparison.images} images)."
+    test = comparison.disagreement
+    if test and test.p_value > 1 - CONFIDENCE and _counts_images(found, test, comparison.images):
+        text += (
+            f" But only {test.only_first + test.only_second} images tell them apart, and the exact test doesn't bear "
+            f"it out (p = {test.p_value:.3f})."
+        )
+    return text
+
+
+def _counts_images(found: Compared, test: Disagreement, images: int) -> bool:
+    """Whether a metric is the share of images that are right, of which the exact test speaks."""
+    return bool(np.isclose(found.difference.value, (test.only_second - test.only_first) / images))
+
+
+def _refuse_unlike(first: Judged, second: Judged) -> None:
+    if first.evaluator.judges_as(second.evaluator):
+        return
+    one, other = ({"task": each.evaluator.task, **each.evaluator.description()} for each in (first, second))
+    keys = [key for key in one | other if one.get(key) != other.get(key) and key not in first.evaluator.may_differ]
+    differences = "; ".join(f"{key}: {_shorten(one.get(key))} against {_shorten(other.get(key))}" for key in keys)
+    raise UserError(f"'{first.path}' and '{second.path}' were judged in different ways ({differences}).")
+
+
+def _shorten(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _refuse_other_truth(first: Judged, second: Judged) -> None:
+    for mine, others in zip(first.truth(), second.truth(), strict=True):
+        differs = np.flatnonzero((mine != others).reshape(len(mine), -1).any(axis=1))
+        if len(differs):
+            raise UserError(
+                f"'{first.path}' and '{second.path}' have {len(differs)} of {len(mine)} images under the same name "
+                f"but with another truth, such as '{first.names[differs[0]]}'. Evaluate both on the same data."
+            )
+
+
+def _notes(first: Judged, second: Judged, common: Sequence[int]) -> list[str]:
+    notes = []
+    for label, each in (("A", first), ("B", second)):
+        if more := len(each.names) - len(common):
+            notes.append(f"{label} has {more} more images, which are left out.")
+        if len(each.parts) > 1:
+            notes.append(f"{label} is the mean of {len(each.parts)} seeds; how much seeds differ isn't in an interval.")
+    prints = [each.card.data.get("fingerprint") for each in (first, second)]
+    if set(first.names) == set(second.names) and None not in prints and prints[0] != prints[1]:
+        notes.append("The names are the same, but the contents of the images have changed in between.")
+    if first.card.split != second.card.split:
+        notes.append(f"A was judged on '{first.card.split}', B on '{second.card.split}'.")
+    return notes
+
+
+def _disagreement(first: Sequence[ImageScores], second: Sequence[ImageScores]) -> Disagreement | None:
+    if len(first) != 1 or len(second) != 1:
+        return None
+    only_first = int((first[0].correct & ~second[0].correct).sum())
+    only_second = int((~first[0].correct & second[0].correct).sum())
+    total = only_first + only_second
+    return Disagreement(only_first, only_second, float(binomtest(only_first, total).pvalue) if total else 1.0)
+
+
+def _compare_classes(first: Judged, second: Judged) -> dict[str, Compared]:
+    """Return the recalls of the classes, the largest difference first."""
+    images = len(first.names)
+    counts = {row["class"]: row["images"] for row in first.evaluator.per_class(first.parts[0].rows)}
+    found = compare_measures(first.recalls, second.recalls, images) if values_of(first.recalls, images) else {}
+    ordered = sorted(found, key=lambda name: -abs(found[name].difference.value))
+    return {
+        name: Compared(found[name].first, found[name].second, found[name].difference, counts.get(name))
+        for name in ordered
+    }
+
+
+def _find_unlike(first: Judged, second: Judged) -> list[dict[str, Any]]:
+    scores = first.scores(), second.scores()
+    if not all(scores):
+        return []
+    right, probability = (
+        [np.mean([getattr(each, name) for each in of], axis=0) for of in scores] for name in ("correct", "probability")
+    )
+    lifts: NDArray[np.float64] = probability[1] - probability[0]
+    places = np.flatnonzero(right[0] != right[1])
+    rows = []
+    for place in places[np.argsort(-np.abs(lifts[places]), kind="stable")].tolist():
+        row: dict[str, Any] = {"image": first.names[place]}
+        for key, judged, hits, share in zip(("first", "second"), (first, second), right, probability, strict=True):
+            described = judged.evaluator.describe(judged.parts[0].rows, place)
+            row |= {key: described[key] for key in ("label", "labels") if key in described}
+            row[key] = {"right": float(hits[place]), "probability": float(share[place])}
+            if len(judged.parts) == 1 and "predicted" in described:
+                row[key]["predicted"] = described["predicted"]
+        rows.append(row)
+    return rows

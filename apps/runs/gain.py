@@ -1,0 +1,145 @@
+"""The command ``onetrunk runs gain``: what a run owes to its pretraining, and to training more than the head."""
+
+import shutil
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from ...backbones.errors import UserError
+from ..arguments import parse_options
+from ..card import Card
+from ..cli import Command
+from ..config import TrainingOptions
+from ..intervals import CONFIDENCE
+from ..processes import is_first
+from ..run_folder import RunFolder, make_folder, replace_json
+from .compare import figure_cells, wide_console
+from .comparison import Comparison, compare_judged
+from .judged import read_card, read_judged
+from .options import GainOptions
+
+RANDOM, PROBE = "random", "probe"
+_RECIPES = {
+    RANDOM: "the same data, epochs, rates and seed from random weights, all of the trunk trained at the head's rate",
+    PROBE: "the same data, epochs, rates and seed with the trunk frozen as it came",
+}
+_SAYS = {RANDOM: "pretraining brings", PROBE: "fine-tuning against the probe"}
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a run is better by than another of the same recipe.
+
+    Attributes:
+        against: ``random`` or ``probe``.
+        recipe: How that was trained.
+        comparison: A is that one, B the run.
+    """
+
+    against: str
+    recipe: str
+    comparison: Comparison
+
+    @property
+    def sentence(self) -> str:
+        """The gain in the primary metric, in points."""
+        shift = self.comparison.metrics[self.comparison.primary].difference
+        return (
+            f"{_SAYS[self.against]} {100 * shift.value:+.1f} [{100 * shift.low:+.1f}, {100 * shift.high:+.1f}] points "
+            f"of {self.comparison.primary}"
+        )
+
+
+def train_and_compare(options: GainOptions) -> list[Gain]:
+    """Train what a finished run is compared with, unless that is done already, and compare.
+
+    Of several processes only the first compares; the others return nothing.
+    """
+    run = RunFolder(Path(options.run))
+    card = read_card(run.path)
+    if not run.holds_run:
+        inner = f" Ask of one of them: {run.path / card.repeats['folders'][0]}" if card.repeats else ""
+        raise UserError(f"'{run.path}' holds no single run, so there is no recipe to train again.{inner}")
+    command, trained = _read_recipe(run, card, options)
+    recipes = _choose_recipes(run, trained)
+    for name, recipe in recipes.items():
+        print(f"\n{name}: {_RECIPES[name]}")
+        _prepare(run, RunFolder(run.gain / name), overwrite=options.overwrite)
+        command.run(recipe)
+    if not is_first():
+        return []
+    judged = read_judged(run.path)
+    gains = [Gain(name, _RECIPES[name], compare_judged(read_judged(run.gain / name), judged)) for name in recipes]
+    where = run.gain / "gain.json"
+    replace_json(where, {"run": str(run.path), "gains": [_plain(gain) for gain in gains]})
+    _print_gains(run, gains)
+    print(f"gain {where}")
+    return gains
+
+
+def _read_recipe(run: RunFolder, card: Card, options: GainOptions) -> tuple[Command, TrainingOptions]:
+    """Return the app's train command, and the options of the run as a continuation of what is compared with it."""
+    command: Command = import_module(f"..{card.task}.main", __package__).COMMANDS["train"]
+    words = ["--config", str(run.config)]
+    trained: TrainingOptions = parse_options(command.options, words, prog="onetrunk runs gain", description="")
+    return command, replace(
+        trained,
+        resume=True,
+        overwrite=False,
+        device=options.device or trained.device,
+        workers=trained.workers if options.workers is None else options.workers,
+    )
+
+
+def _choose_recipes(run: RunFolder, trained: TrainingOptions) -> dict[str, TrainingOptions]:
+    """Return the options of what makes sense to compare with: nothing that the run itself is.
+
+    Raises:
+        UserError: If nothing does.
+    """
+    recipes = {}
+    if trained.weights != "none":
+        optim = replace(trained.optim, trunk_factor=1.0, layer_decay=1.0)
+        output = str(run.gain / RANDOM)
+        recipes[RANDOM] = replace(trained, weights="none", freeze="none", tune="full", optim=optim, output=output)
+    if trained.freeze != "all":
+        recipes[PROBE] = replace(trained, freeze="all", tune="full", output=str(run.gain / PROBE))
+    if not recipes:
+        raise UserError(
+            f"'{run.path}' is a probe of random weights: there is no pretraining and no fine-tuning to weigh."
+        )
+    return recipes
+
+
+def _prepare(run: RunFolder, other: RunFolder, *, overwrite: bool) -> None:
+    """Make the folder of what is compared with the run, and give it the run's own split where that was cut."""
+    if not is_first():
+        return
+    if overwrite and other.holds_run:
+        other.delete_run()
+    make_folder(other.path)
+    if run.split.is_file() and not other.split.is_file():
+        shutil.copyfile(run.split, other.split)
+
+
+def _plain(gain: Gain) -> dict[str, Any]:
+    about = {"against": gain.against, "recipe": gain.recipe, "says": gain.sentence}
+    return {**about, "comparison": {**asdict(gain.comparison), "verdict": gain.comparison.verdict}}
+
+
+def _print_gains(run: RunFolder, gains: list[Gain]) -> None:
+    console = wide_console()
+    images = gains[0].comparison.images
+    console.print(f"\nwhat {run.path} is better by, on the same {images} images", soft_wrap=True)
+    table = Table("metric", "against", "it", "the run", "gain", f"{CONFIDENCE:.0%} interval", "p")
+    for gain in gains:
+        for name, found in gain.comparison.metrics.items():
+            table.add_row(name, gain.against, *figure_cells(found))
+    console.print(table)
+    for gain in gains:
+        console.print(gain.sentence, style="bold", soft_wrap=True)
+    for gain in gains:
+        console.print(f"{gain.against}: {gain.recipe}", soft_wrap=True)

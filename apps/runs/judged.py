@@ -1,0 +1,103 @@
+"""The images that a run or an evaluation was judged on, read back from its folder."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...backbones.errors import UserError, did_you_mean
+from ..card import Card
+from ..evaluation import EvaluatedImages, Evaluator, ImageScores, read_images
+from ..intervals import Measure
+from ..outputs import RESULTS
+from ..repeats import mean_measure, run_images
+from ..run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's images, or those of several models of the same recipe.
+
+    Attributes:
+        path: The folder.
+        card: Its card.
+        names: Of the images.
+        parts: The images, once for each seed.
+        evaluator: Makes figures of them.
+    """
+
+    path: Path
+    card: Card
+    names: tuple[str, ...]
+    parts: tuple[EvaluatedImages, ...]
+    evaluator: Evaluator
+
+    def select(self, places: Sequence[int]) -> "Judged":
+        """Return some of the images, by their places among these."""
+        parts = tuple(part.select(places) for part in self.parts)
+        return replace(self, names=parts[0].names, parts=parts)
+
+    @property
+    def measure(self) -> Measure:
+        """The metrics, means over the seeds."""
+        return partial(mean_measure, self.evaluator.measure, [part.rows for part in self.parts])
+
+    @property
+    def recalls(self) -> Measure:
+        """The recall of each class, means over the seeds."""
+        return partial(mean_measure, self.evaluator.recalls, [part.rows for part in self.parts])
+
+    def scores(self) -> list[ImageScores]:
+        """Return for each seed how well each image was done; nothing where the task has no such figure."""
+        found = [self.evaluator.scores(part.rows) for part in self.parts]
+        return [scores for scores in found if scores is not None]
+
+    def truth(self) -> list[NDArray[np.generic]]:
+        """Return what is known of the images."""
+        return [self.parts[0].rows[key] for key in self.evaluator.truth]
+
+
+def read_judged(path: Path) -> Judged:
+    """Return the images of a run, of several seeds or folds, or of an evaluation.
+
+    Raises:
+        UserError: If the folder holds no results, or not the images that they came from.
+    """
+    card = read_card(path)
+    read = []
+    for file in run_images(path, card):
+        if not file.is_file():
+            raise UserError(f"'{file}' is missing, so '{path}' can't be compared. Evaluate the model: --output DIR.")
+        read.append(read_images(file))
+    parts = tuple(images for images, _ in read)
+    names = parts[0].names
+    if any(part.names != names for part in parts):
+        raise UserError(f"The seeds in '{path}' were validated on different images. Train again: --overwrite.")
+    if len(set(names)) < len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise UserError(f"'{path}' has two images called '{twice}', so images can't be matched by their names.")
+    return Judged(path, card, names, parts, read[0][1])
+
+
+def read_card(path: Path) -> Card:
+    """Return the card in a folder.
+
+    Raises:
+        UserError: If there is none, saying what the folder is instead, or if it is damaged.
+    """
+    file = path / RESULTS
+    if not path.is_dir():
+        near = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()]) if path.parent.is_dir() else ""
+        raise UserError(f"There is no folder '{path}'.{near}")
+    if not file.is_file():
+        if RunFolder(path).holds_run:
+            raise UserError(f"The run in '{path}' isn't finished. Go on with its command and --resume.")
+        raise UserError(f"'{path}' holds no {RESULTS}: neither a finished run nor an evaluation with --output.")
+    try:
+        return Card.read(file)
+    except (ValueError, TypeError, json.JSONDecodeError) as error:
+        raise UserError(f"'{file}' is damaged: {error}") from error

@@ -1,0 +1,149 @@
+"""The command ``onetrunk runs list``: what each run below a folder is, and how far it got."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.table import Table
+
+from ...backbones.errors import UserError
+from ..card import Card
+from ..run_folder import RunFolder, read_app, read_config
+from .compare import wide_console
+from .options import ListOptions
+
+FINISHED = "finished"
+#: What a run writes; nobody starts a run in there.
+_INNER = {"checkpoints", "model", "tensorboard"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of a run; what isn't known is empty.
+
+    Attributes:
+        path: Its folder.
+        task: The app.
+        data: The data set.
+        trunk: Its name.
+        weights: Where its weights came from.
+        frozen: What of it stayed as it was.
+        tuned: What of the rest was trained.
+        state: ``finished``, ``epoch 3 of 10``, ``not started``, or ``broken: `` and the reason.
+        metric: The primary metric.
+        value: Its value.
+        low: The lower end of its 95% interval.
+        high: The upper end.
+        changed: When it last wrote something that counts, ISO 8601.
+    """
+
+    path: str
+    task: str = ""
+    data: str = ""
+    trunk: str = ""
+    weights: str = ""
+    frozen: str = ""
+    tuned: str = ""
+    state: str = ""
+    metric: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    changed: str = ""
+
+
+def list_and_print(options: ListOptions) -> list[Row]:
+    """Find the runs, print them as a table or as JSON, and return them."""
+    folder = Path(options.folder)
+    if not folder.is_dir():
+        raise UserError(f"There is no folder '{folder}'. Name the one that holds runs: onetrunk runs list FOLDER")
+    rows = sorted((_read_row(path) for path in _find_runs(folder)), key=lambda row: row.changed, reverse=True)
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False))
+    elif rows:
+        wide_console().print(_table(rows))
+    else:
+        print(f"There is no run below '{folder}'.")
+    return rows
+
+
+def _find_runs(folder: Path) -> Iterator[Path]:
+    """Return the folders with a run, or with the card of several."""
+    for place, inner, files in os.walk(folder):
+        inner[:] = sorted(name for name in inner if name not in _INNER)
+        path = Path(place)
+        if RunFolder(path).holds_run or ("results.json" in files and _holds_repeats(path)):
+            yield path
+
+
+def _holds_repeats(path: Path) -> bool:
+    try:
+        return bool(json.loads(RunFolder(path).card.read_text(encoding="utf-8")).get("repeats"))
+    except (OSError, ValueError, AttributeError):  # whatever it is, it isn't the card of several runs
+        return False
+
+
+def _read_row(path: Path) -> Row:
+    run = RunFolder(path)
+    written = max(file.stat().st_mtime for file in (run.config, run.log, run.last, run.card) if file.is_file())
+    changed = datetime.fromtimestamp(written).astimezone().isoformat(timespec="seconds")
+    try:
+        row = _finished_row(path, Card.read(run.card)) if run.is_finished else _unfinished_row(run)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        row = {"state": f"broken: {run.card if run.is_finished else run.config} ({reason})"}
+    return Row(path=str(path), changed=changed, **row)
+
+
+def _finished_row(path: Path, card: Card) -> dict[str, Any]:
+    metric = card.primary or next(iter(card.metrics))
+    many = f", {len(card.repeats['folders'])} {card.repeats['over']}s" if card.repeats else ""
+    return {
+        "task": card.task,
+        "data": card.data["path"],
+        "trunk": card.backbone["name"],
+        "weights": card.backbone["weights"],
+        "frozen": card.backbone.get("frozen", ""),
+        "tuned": card.backbone.get("tuned", ""),
+        "state": FINISHED + many,
+        "metric": metric,
+        **{key: card.metrics[metric][key] for key in ("value", "low", "high")},
+    }
+
+
+def _unfinished_row(run: RunFolder) -> dict[str, Any]:
+    config = read_config(run)
+    return {
+        "task": read_app(run),
+        "data": config["data"],
+        "trunk": config["backbone"],
+        "weights": config["weights"],
+        "frozen": config["freeze"],
+        "tuned": config.get("tune", ""),
+        "state": _progress(run, config["epochs"]),
+    }
+
+
+def _progress(run: RunFolder, epochs: int) -> str:
+    if run.log.is_file():
+        with run.log.open(encoding="utf-8") as stream:
+            return f"epoch {list(csv.DictReader(stream))[-1]['epoch']} of {epochs}"
+    return f"epoch 0 of {epochs}" if run.last.is_file() else "not started"
+
+
+def _table(rows: list[Row]) -> Table:
+    headings = ("run", "task", "data", "trunk", "weights", "frozen, tuned", "state", "metric", "value", "95% interval")
+    table = Table(*headings)
+    for row in rows:
+        interval = "" if row.low is None or row.high is None else f"{row.low:.3f} to {row.high:.3f}"
+        frozen = row.frozen if row.frozen == "all" else ", ".join(filter(None, (row.frozen, row.tuned)))
+        value = "" if row.value is None else f"{row.value:.4f}"
+        cells = (row.path, row.task, row.data, row.trunk, row.weights, frozen, row.state, row.metric, value, interval)
+        table.add_row(*cells)
+    return table
