@@ -138,7 +138,7 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
         f"{cost['seconds']:.1f} s",
     ]
     if frozen := card.backbone.get("frozen_fingerprint"):
-        part = "the trunk" if card.backbone["frozen"] == "all" else f"the trunk up to {card.backbone['frozen']}"
+        part = _fixed_part(card.backbone["frozen"], card.backbone.get("tuned", "full"))
         lines.append(f"frozen     proven: the SHA-256 of {part} is {frozen[:16]}… before and after")
     skipped = card.samples["skipped"] + card.data.get("train", {}).get("skipped", 0)
     if skipped:
@@ -146,6 +146,14 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
     if where is not None:
         lines.append(f"card       {where}")
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def _fixed_part(frozen: str, tuned: str) -> str:
+    """Return what of a trunk training could not change, in words, from ``--freeze`` and ``--tune``."""
+    if tuned == "full":
+        return "the trunk" if frozen == "all" else f"the trunk up to {frozen}"
+    updates = {"norm": "scales and shifts of its norms", "lora": "low-rank updates of its layers"}[tuned]
+    return f"the trunk without the {updates}" + ("" if frozen == "none" else f" above {frozen}")
 
 
 def _repeat_columns(repeats: dict[str, Any]) -> dict[str, dict[str, str]]:

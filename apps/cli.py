@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module, metadata
 
-from .interruption import Interrupted
+from .interruption import Interrupted, stop_on_signals
 from .processes import end_with_parent, is_first
 
 USAGE_EXIT_CODE = 2
@@ -46,7 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
         end_with_parent()
     try:
-        return _dispatch(words)
+        with stop_on_signals():  # a command that has something to save handles them itself meanwhile
+            return _dispatch(words)
     except ValueError as error:
         from ..backbones.errors import UserError
 
@@ -59,16 +60,12 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if show_traceback:
             traceback.print_exc()
-        print("\n".join(f"onetrunk: {note}" for note in getattr(stop, "__notes__", [str(stop)])), file=sys.stderr)
+        notes = getattr(stop, "__notes__", [f"stopped by {stop}"])
+        print("\n".join(f"onetrunk: {note}" for note in notes), file=sys.stderr)
         return stop.exit_code
     except BrokenPipeError:  # `onetrunk backbones list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        if show_traceback:
-            traceback.print_exc()
-        print("onetrunk: stopped", file=sys.stderr)
-        return 130
 
 
 def _dispatch(words: list[str]) -> int:

@@ -37,8 +37,8 @@ def evaluate_command(
         task=str(task.description["task"]),
         split=options.split,
         selected_on=None,
-        cost=replace(
-            measure_cost(task, evaluation, seconds, time.monotonic() - started, options), trained_parameters=0
+        cost=measure_cost(
+            task, evaluation, seconds=seconds, total=time.monotonic() - started, trained=0, options=options
         ),
         backbone=backbone,
         data=data,

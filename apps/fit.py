@@ -3,7 +3,8 @@
 import math
 import time
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +32,7 @@ from .run_folder import RunFolder, read_config, start_run
 from .schedule import RatePlan
 from .task import Task
 from .thaw import Thaw
-from .trainer import check_devices, evaluate, make_trainer, measure_cost, running_together
+from .trainer import check_devices, count_trained, evaluate, make_trainer, measure_cost, running_together
 
 
 @dataclass(frozen=True)
@@ -79,21 +80,41 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
     task.learning_rate, task.optim = options.learning_rate, options.optim
     if options.fit.channels_last:
         task.use_channels_last()
-    if is_first():
-        start_run(run, options)
-        if data.cut_split:
-            write_split(run.split, data.cut_split)
     bad_data = BadData(options.bad_data)
-    try:
-        before, frozen_before = _train(task, data, options, run, bad_data)
+    with _ending_well(run, data):
+        if is_first():
+            start_run(run, options)
+            if data.cut_split:
+                write_split(run.split, data.cut_split)
+        proof = _train(task, data, options, run, bad_data)
         if run.best.is_file():
             best = torch.load(run.best, map_location="cpu", weights_only=True)
             task.load_state_dict(best["state_dict"])
-        frozen_after = task.backbone.frozen_fingerprint()
+        trunk, trained = _prove(task, proof, options), count_trained(task)
         task.backbone.merge()
         facts = finish(task, data.val, options) if finish else {}
         evaluation, seconds = evaluate(task, data.val, options)
         evaluation.details.update(facts)
+        total = time.monotonic() - started
+        card = make_card(
+            evaluation,
+            task=str(task.description["task"]),
+            split="val",
+            selected_on="val",
+            cost=measure_cost(task, evaluation, seconds=seconds, total=total, trained=trained, options=options),
+            backbone={**trunk, "fingerprint_after": task.backbone.fingerprint()},
+            data={**data.facts, "fingerprint": data.val_fingerprint, "train": _train_samples(data, bad_data)},
+        )
+        if is_first():
+            _write(run, task, card, evaluation)
+    return card
+
+
+@contextmanager
+def _ending_well(run: RunFolder, data: FitData) -> Iterator[None]:
+    """Say how to go on where a signal stopped the run, and stop the loaders' workers whatever happened."""
+    try:
+        yield
     except Interrupted as stop:
         if run.holds_run:
             stop.add_note("Go on with the same command and --resume.")
@@ -101,28 +122,26 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
     finally:
         data.train.close()
         data.val.close()
+
+
+def _prove(task: Task, proof: tuple[str, str], options: TrainingOptions) -> dict[str, Any]:
+    """Return the card's facts about the trunk, whose frozen part has to be what it was when the run began.
+
+    Raises:
+        RuntimeError: If it changed.
+    """
+    before, frozen_before = proof
+    frozen_after = task.backbone.frozen_fingerprint()
     if frozen_before != frozen_after:
         raise RuntimeError(f"what is frozen of the trunk changed: SHA-256 {frozen_before} before, {frozen_after} after")
-    card = make_card(
-        evaluation,
-        task=str(task.description["task"]),
-        split="val",
-        selected_on="val",
-        cost=measure_cost(task, evaluation, seconds, time.monotonic() - started, options),
-        backbone={
-            "name": task.backbone.name,
-            "weights": options.weights,
-            "frozen": options.freeze,
-            "tuned": options.tune,
-            "frozen_fingerprint": frozen_after,
-            "fingerprint_before": before,
-            "fingerprint_after": task.backbone.fingerprint(),
-        },
-        data={**data.facts, "fingerprint": data.val_fingerprint, "train": _train_samples(data, bad_data)},
-    )
-    if is_first():
-        _write(run, task, card, evaluation)
-    return card
+    return {
+        "name": task.backbone.name,
+        "weights": options.weights,
+        "frozen": options.freeze,
+        "tuned": options.tune,
+        "frozen_fingerprint": frozen_after,
+        "fingerprint_before": before,
+    }
 
 
 def _write(run: RunFolder, task: Task, card: Card, evaluation: Evaluation) -> None:

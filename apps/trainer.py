@@ -180,13 +180,28 @@ def _quiet_lightning() -> None:
         warnings.filterwarnings("ignore", pattern)
 
 
-def measure_cost(task: Task, evaluation: Evaluation, seconds: float, total: float, options: RuntimeOptions) -> Cost:
-    """Return what an evaluation cost; ``seconds`` are those of the evaluation, ``total`` those of the command."""
-    parameters = list(task.parameters())
+def count_trained(task: Task) -> int:
+    """Return how many parameters of a task are trained; ask before low-rank updates are folded in."""
+    return sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
+
+
+def measure_cost(
+    task: Task, evaluation: Evaluation, *, seconds: float, total: float, trained: int, options: RuntimeOptions
+) -> Cost:
+    """Return what a result cost.
+
+    Args:
+        task: What was evaluated.
+        evaluation: The result.
+        seconds: Of the evaluation.
+        total: Seconds of the whole command.
+        trained: How many parameters were trained for it.
+        options: Where it ran.
+    """
     return Cost(
         images_per_second=evaluation.used / seconds,
         peak_memory_mib=peak_memory_mib(choose_device(options.device)),
-        trained_parameters=sum(p.numel() for p in parameters if p.requires_grad),
-        parameters=sum(p.numel() for p in parameters),
+        trained_parameters=trained,
+        parameters=sum(parameter.numel() for parameter in task.parameters()),
         seconds=total,
     )

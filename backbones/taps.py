@@ -23,7 +23,8 @@ class Reading:
     @contextmanager
     def opened(self) -> Iterator[dict[str, Tensor]]:
         """Yield the dict that the taps fill meanwhile; its graph lives no longer than the caller keeps it."""
-        self.values = values = {}
+        values: dict[str, Tensor] = {}
+        self.values = values
         try:
             yield values
         finally:

@@ -115,7 +115,8 @@ def draw_predictions(
 
 def measure_of(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int):  # noqa: ANN201
     evaluator = ClassificationEvaluator([str(index) for index in range(classes)])
-    return partial(evaluator.measure, {"label": labels, "top": predictions[:, None], "probability": np.ones((1, 1))})
+    rows = {"label": labels, "top": predictions[:, None], "probability": np.ones((len(labels), 1))}
+    return partial(evaluator.measure, rows)
 
 
 def recall_cell(classes: int, recalls: NDArray[np.float64], words: str, *, is_even: bool = True) -> Cell:

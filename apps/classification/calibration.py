@@ -46,7 +46,17 @@ def calibrate(task: Task, loader: ResumableLoader, options: TrainingOptions) -> 
         facts["after"] = _figures(logits / temperature, targets, head.readout)
         facts["note"] = "fitted and measured on the same images, those of the validation split"
         head.temperature = task.description["temperature"] = temperature
+    print(_summary(facts))
     return {"calibration": facts}
+
+
+def _summary(facts: dict[str, Any]) -> str:
+    if "after" not in facts:
+        return f"calibration: {facts['note']}"
+    changes = ", ".join(
+        f"{name.replace('_', ' ')} {facts['before'][name]:.4f} -> {facts['after'][name]:.4f}" for name in facts["after"]
+    )
+    return f"calibration: temperature {facts['temperature']:.4f}, {changes} ({facts['note']})"
 
 
 def _pair(rows: Sequence[dict[str, Any]], records: Sequence[Record], head: ClassificationHead) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...datasets import AnnotatedImages, BadSample, Batch, Context, DataError, Record
 from ..evaluation import EvaluatedImages, Evaluation, Evaluator, Rows
 from ..intervals import Weights, bootstrap
-from ..task import Task
+from ..task import Head, Task
 from .averaging import AveragingHead
 
 Average = Callable[[Sequence[Tensor]], Tensor]
@@ -31,7 +31,10 @@ def judge_by_subject(task: Task, *splits: AnnotatedImages) -> None:
         DataError: If an image has no subject, or the images of one subject have different labels.
     """
     assert isinstance(task.head, AveragingHead)
-    subjects = {name: subject for images in splits for name, subject in subjects_of(images).items()}
+    found = {images.split: subjects_of(images) for images in splits}
+    counts = ", ".join(f"{len(set(subjects.values())):,} {split}" for split, subjects in found.items())
+    print(f"figures are of subjects, each the mean of its images' probabilities: {counts} subjects")
+    subjects = {name: subject for one in found.values() for name, subject in one.items()}
     task.evaluator = SubjectEvaluator(task.evaluator, subjects, task.head.average)
 
 
@@ -88,7 +91,10 @@ class SubjectEvaluator(Evaluator):
 
     def collect(self, output: Tensor, batch: Batch) -> Rows:
         """Return the other's rows of a batch with logits ``[B, C]`` and targets."""
-        kept = {"output": output.float(), **{f"{_TARGET}{key}": value for key, value in batch.targets.items()}}
+        kept = {"output": output.float()}
+        for key, value in batch.targets.items():
+            assert isinstance(value, Tensor)
+            kept[f"{_TARGET}{key}"] = value
         return {**self.inner.collect(output, batch), **{key: value.cpu().numpy() for key, value in kept.items()}}
 
     def measure(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
@@ -143,13 +149,14 @@ class SubjectEvaluator(Evaluator):
         return EvaluatedImages(images.indices[first], tuple(members), rows), places
 
 
-def predict_folders(head: AveragingHead, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def predict_folders(head: Head, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return predictions without their raw ``output``, and behind them a row for each folder of pictures.
 
     Args:
         head: Gave the outputs.
         rows: Of images, with ``output`` ``[C]`` where the image could be read.
     """
+    assert isinstance(head, AveragingHead)
     outputs = {row["image"]: row["output"] for row in rows if "output" in row}
     images = [{key: value for key, value in row.items() if key != "output"} for row in rows]
     if not outputs:
@@ -173,7 +180,7 @@ def _group(names: Sequence[str]) -> dict[str, list[int]]:
 
 def _average_groups(outputs: Tensor, members: Mapping[str, list[int]], average: Average) -> Tensor:
     """Return ``[G, C]``: the average of each group of the rows ``[N, C]``."""
-    return torch.cat([average(outputs[places].split(1)) for places in members.values()])
+    return torch.cat([average(torch.split(outputs[places], 1)) for places in members.values()])
 
 
 def _as_batch(images: EvaluatedImages, first: list[int], names: list[str]) -> Batch:

@@ -65,6 +65,25 @@ def label_table(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
+def label_voc(label_table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures of the table as a folder in the VOC layout."""
+    root = tmp_path_factory.mktemp("voc")
+    for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        (root / folder).mkdir(parents=True)
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    for line in label_table.read_text().splitlines()[1:]:
+        file, names, split = line.split(",")
+        stem = Path(file).stem
+        Image.open(label_table.with_name(file)).save(root / "JPEGImages" / f"{stem}.jpg")
+        objects = "".join(f"<object><name>{name}</name>{box}</object>" for name in names.split(";") if name)
+        annotation = f"<annotation><filename>{stem}.jpg</filename>{objects}</annotation>"
+        (root / "Annotations" / f"{stem}.xml").write_text(annotation)
+        with (root / "ImageSets" / "Main" / f"{split}.txt").open("a") as stream:
+            stream.write(f"{stem}\n")
+    return root
+
+
+@pytest.fixture(scope="session")
 def trained_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small classification run that learned the pictures."""
     from onetrunk.apps import classification

@@ -115,20 +115,24 @@ def test_training_knows_no_temperature(runs: tuple[Path, Path]) -> None:
     assert torch.equal(calibrated.head.train()(features, None), logits)
 
 
-def test_a_split_without_errors_determines_none(pictures: Path, tmp_path: Path) -> None:
+def test_a_split_without_errors_determines_none(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     card = train(pictures, tmp_path / "run", "--calibrate", "--epochs", "8")
     assert card["metrics"]["top1"]["value"] == 1.0
+    assert "calibration: no temperature is best" in capsys.readouterr().out
     about = card["details"]["calibration"]
     assert about["temperature"] == load_model(tmp_path / "run").head.temperature == 1.0
     assert "no temperature is best on these images" in about["note"]
 
 
-def test_any_number_of_labels(pictures: Path, tmp_path: Path) -> None:
+def test_any_number_of_labels(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ["path,labels,split"]
     for place, picture in enumerate(sorted(pictures.rglob("*.png"))):
         split, label = picture.parts[-3:-1]
         rows.append(f"{picture},{label}{';striped' if place % 3 else ''},{split}")
     (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
     about = train(tmp_path / "t.csv", tmp_path / "run", "--calibrate")["details"]["calibration"]
+    assert f"calibration: temperature {about['temperature']:.4f}, log loss" in capsys.readouterr().out
     assert about["after"]["log_loss"] <= about["before"]["log_loss"]
     assert load_model(tmp_path / "run").head.temperature == about["temperature"]

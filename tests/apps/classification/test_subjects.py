@@ -96,6 +96,7 @@ def test_images_without_subjects_are_refused(pictures: Path) -> None:
 
 @pytest.fixture(scope="module")
 def run(subject_table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run that was judged by subject."""
     run = tmp_path_factory.mktemp("by-subject") / "run"
     words = ["classification", "train", "--data", str(subject_table), "--output", str(run), "--by-subject", *TINY]
     assert main([*words, "--epochs", "3", "--learning-rate", "0.01"]) == 0
@@ -130,9 +131,12 @@ def test_a_run_keeps_subjects_for_comparisons(run: Path) -> None:
     assert evaluator.values(kept)["top1"] == pytest.approx(card["metrics"]["top1"]["value"])
 
 
-def test_evaluate_repeats_the_subjects_figures(run: Path, subject_table: Path, tmp_path: Path) -> None:
+def test_evaluate_repeats_the_subjects_figures(
+    run: Path, subject_table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["classification", "evaluate", "--model", str(run), "--data", str(subject_table), "--workers", "0"]
     assert main([*words, "--device", "cpu", "--by-subject", "--batch-size", "4", "--output", str(tmp_path)]) == 0
+    assert "figures are of subjects, each the mean of its images' probabilities: 9 val" in capsys.readouterr().out
     found, kept = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path, run))
     for name, row in kept["metrics"].items():
         assert found["metrics"][name] == pytest.approx(row, abs=1e-3), name
