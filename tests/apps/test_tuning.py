@@ -84,7 +84,8 @@ def test_lora_changes_the_weights_of_layers_and_nothing_else(
     assert card["backbone"]["fingerprint_after"] != card["backbone"]["fingerprint_before"]
     text = capsys.readouterr().out
     proof = card["backbone"]["frozen_fingerprint"][:16]
-    assert f"proven: the SHA-256 of the trunk without the low-rank updates of its layers is {proof}… before and after" in text
+    expected = f"the SHA-256 of the trunk without the low-rank updates of its layers is {proof}… before and after"
+    assert f"frozen     proven: {expected}" in text
 
 
 def build_parameters() -> list[torch.nn.Parameter]:
