@@ -21,10 +21,11 @@ from ..backbones.errors import UserError
 from ..datasets import ResumableLoader
 from .card import Cost
 from .checkpoints import AtomicCheckpointIO, BadData
-from .config import RuntimeOptions
+from .config import RuntimeOptions, TrainingOptions
 from .evaluation import Evaluation
 from .hardware import choose_device, peak_memory_mib
 from .interruption import Interrupted, StopRequest, stop_on_signals
+from .option_checks import frozen_epochs
 from .processes import gather, is_first, is_under_slurm
 from .task import Task
 
@@ -183,6 +184,14 @@ def _quiet_lightning() -> None:
 def count_trained(task: Task) -> int:
     """Return how many parameters of a task are trained; ask before low-rank updates are folded in."""
     return sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
+
+
+def describe_trained(task: Task, options: TrainingOptions) -> str:
+    """Return a clause on how many parameters are trained, and when."""
+    parameters = sum(parameter.numel() for parameter in task.parameters())
+    frozen = frozen_epochs(options.freeze)
+    later = f", the trunk's from epoch {frozen + 1} on" if frozen else ""
+    return f"{count_trained(task):,} of {parameters:,} parameters are trained{later}"
 
 
 def measure_cost(

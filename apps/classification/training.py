@@ -25,6 +25,7 @@ from ..inputs import InputRecipe, make_loader, make_recipe
 from ..model_file import holds_model
 from ..run_folder import open_run
 from ..task import Task
+from ..trainer import describe_trained
 from ..trunk import build_trunk
 from .binary import choose_positive
 from .calibration import calibrate
@@ -137,13 +138,11 @@ def _augmentation(inputs: InputRecipe, options: AugmentOptions) -> Transform:
 
 def _describe(task: Task, splits: dict[str, AnnotatedImages], options: TrainOptions) -> None:
     """Print what is about to be trained."""
-    parameters = list(task.parameters())
-    trained = sum(p.numel() for p in parameters if p.requires_grad)
     counts = ", ".join(f"{len(images):,} {split}" for split, images in splits.items())
     height, width = task.description["inputs"]["canvas"]
     print(
         f"{options.backbone} ({options.weights}, freeze {options.freeze}) + {options.head} head: "
-        f"{trained:,} of {sum(p.numel() for p in parameters):,} parameters are trained\n"
+        f"{describe_trained(task, options)}\n"
         f"{options.data}: {len(splits['train'].classes)} classes, {counts} images "
         f"(split: {splits['train'].split_origin}); canvas {height}x{width}"
     )

@@ -69,9 +69,10 @@ def test_it_trains_and_evaluates(pictures: Path, tmp_path: Path, name: str) -> N
     assert not [key for key in load_file(run / "model" / "model.safetensors") if "lora" in key]
 
 
-def test_a_trunk_is_thawed_whole(pictures: Path, tmp_path: Path) -> None:
+def test_a_trunk_is_thawed_whole(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its weights stay as they are for an epoch; then they, and the statistics of its batch norms, move."""
     assert train(pictures, tmp_path / "thawed", "--freeze", "until:1", "--epochs", "3") == 0
+    assert "parameters are trained, the trunk's from epoch 2 on\n" in capsys.readouterr().out
     assert train(pictures, tmp_path / "frozen", "--freeze", "all") == 0
     thawed, frozen = (
         torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
