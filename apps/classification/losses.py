@@ -44,8 +44,7 @@ class ClassLoss(nn.Module):
                 may hold, float32 ``[B, C]`` between 0 and 1.
         """
         if self.name == "cross_entropy":
-            smoothing = self.options.label_smoothing
-            return cross_entropy(logits, targets, weight=self.weights, label_smoothing=smoothing)
+            return self._cross_entropy(logits, targets)
         shares = targets if targets.is_floating_point() else one_hot(targets, logits.shape[1]).to(logits.dtype)
         if self.is_multi_label:
             return self._questions(logits, shares).mean()
@@ -54,6 +53,14 @@ class ClassLoss(nn.Module):
             return each.mean()
         counts = shares @ self.weights
         return (counts * each).sum() / counts.sum()
+
+    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        smoothing = self.options.label_smoothing
+        if self.weights is None or not targets.is_floating_point():
+            return cross_entropy(logits, targets, weight=self.weights, label_smoothing=smoothing)
+        # torch's mean for shares is over images, for labels over their weights; ours is the latter for both
+        total = cross_entropy(logits, targets, weight=self.weights, label_smoothing=smoothing, reduction="sum")
+        return total / (targets @ self.weights).sum()
 
     def _questions(self, logits: Tensor, shares: Tensor) -> Tensor:
         """Return the loss of each image's each class, ``[B, C]``."""

@@ -1,5 +1,7 @@
 """The losses against their definitions, with weights, smoothing and shares of classes."""
 
+import math
+
 import pytest
 import torch
 from onetrunk.apps.classification.losses import ClassLoss, readout_of
@@ -55,10 +57,19 @@ def test_focal_without_focus_is_half_of_bce() -> None:
     )
 
 
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["alike", "weighted"])
+@pytest.mark.parametrize("more", [{}, {"label_smoothing": 0.1}], ids=["sharp", "smooth"])
 @pytest.mark.parametrize("name", ["cross_entropy", "bce", "focal"])
-def test_shares_that_are_whole_are_the_label(name: str) -> None:
-    whole = one_hot(LABEL, 3).float()
-    assert single(name)(LOGITS, whole) == pytest.approx(single(name)(LOGITS, LABEL).item())
+def test_shares_that_are_whole_are_the_label(name: str, more: dict[str, float], weights: torch.Tensor | None) -> None:
+    loss = single(name, weights, **({} if name == "focal" else more))
+    assert loss(LOGITS, one_hot(LABEL, 3).float()) == pytest.approx(loss(LOGITS, LABEL).item())
+
+
+def test_weighted_losses_of_mixed_and_of_whole_pictures_are_on_the_same_scale() -> None:
+    """A network that knows nothing loses log C on either, so train_loss and val_loss can be read side by side."""
+    knows_nothing = torch.zeros(6, 3)
+    for targets in (LABEL, SHARES):
+        assert single("cross_entropy", WEIGHTS)(knows_nothing, targets) == pytest.approx(math.log(3))
 
 
 def test_shares_of_mixed_pictures_are_targets() -> None:
