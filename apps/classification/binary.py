@@ -7,18 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backbones.errors import UserError, unknown
-from ..evaluation import Rows
-from ..intervals import Estimate, Weights, auroc_interval, proportion
+from ..evaluation import Rows, Share
+from ..intervals import Estimate, Weights, auroc_interval
 from .ranking import auroc_and_average_precision
 
 BINARY_METRICS = ("auroc", "average_precision", "sensitivity", "specificity")
 
 
 def choose_positive(counts: Mapping[str, int], asked: str | None) -> str | None:
-    """Return the positive class: the one asked for, else the one with fewer training images, in a tie the last by name.
+    """Return the positive class: the one asked for, else the one with fewer images, in a tie the last by name.
 
     Args:
-        counts: Class -> training images, sorted by name.
+        counts: Class -> images that decide, sorted by name.
         asked: What ``--positive`` says.
 
     Returns:
@@ -52,17 +52,20 @@ def measure_binary(rows: Rows, positive: int, weights: Weights) -> dict[str, NDA
     return dict(zip(BINARY_METRICS, (area, average_precision, sensitivity, specificity), strict=True))
 
 
-def binary_intervals(rows: Rows, positive: int) -> dict[str, Estimate]:
-    """Return the closed intervals: Wilson's of the two proportions, Newcombe's of the area under the ROC curve."""
+def binary_shares(rows: Rows, positive: int) -> dict[str, Share]:
+    """Return sensitivity and specificity, the one without images left out."""
     is_positive, is_hit = rows["label"] == positive, rows["label"] == rows["top"][:, 0]
-    found: dict[str, Estimate] = {}
-    for name, of_class in (("sensitivity", is_positive), ("specificity", ~is_positive)):
-        if of_class.any():
-            found[name] = proportion(int((is_hit & of_class).sum()), int(of_class.sum()))
-    if len(found) == 2:
-        scores = positive_scores(rows, positive)
-        found["auroc"] = auroc_interval(scores[is_positive], scores[~is_positive])
-    return found
+    shares = {"sensitivity": Share(is_hit, is_positive), "specificity": Share(is_hit, ~is_positive)}
+    return {name: share for name, share in shares.items() if share.counted.any()}
+
+
+def binary_area(rows: Rows, positive: int) -> dict[str, Estimate]:
+    """Return the area under the ROC curve with Newcombe's interval; nothing where a class has no images."""
+    is_positive = rows["label"] == positive
+    if is_positive.all() or not is_positive.any():
+        return {}
+    scores = positive_scores(rows, positive)
+    return {"auroc": auroc_interval(scores[is_positive], scores[~is_positive])}
 
 
 def positive_scores(rows: Rows, positive: int) -> NDArray[np.float64]:

@@ -94,7 +94,8 @@ class TrainOptions(TrainingOptions):
     """Whether each image has one label or any number of them; auto: any number if the data have a column labels, or
     are in the VOC layout."""
     positive: str | None = None
-    """Of two classes, the one that is looked for; unset: the one with fewer training images."""
+    """Of two classes, the one that is looked for; unset: the one with fewer training images, or with
+    --folds fewer images in all folds together."""
     select: str | None = None
     """The metric of the validation split that chooses the checkpoint; unset: top1, or average_precision for any number
     of labels."""

@@ -80,7 +80,7 @@ def _build(backbone: Backbone, splits: dict[str, AnnotatedImages], inputs: Input
     if options.loss.class_weights == "balanced":
         weights = positive_weights(train) if is_multi_label else class_weights(train)
     readout = readout_of(options.loss, is_multi_label=is_multi_label)
-    positive = None if is_multi_label else choose_positive(train.class_counts(), options.positive)
+    positive = None if is_multi_label else choose_positive(_deciding_counts(train, val, options), options.positive)
     evaluator = make_evaluator(train.classes, readout=readout, positive=positive, select=options.select)
     if evaluator.primary in evaluator.undefined(list(val.class_counts().values()), len(val)):
         raise DataError(
@@ -96,6 +96,18 @@ def _build(backbone: Backbone, splits: dict[str, AnnotatedImages], inputs: Input
         criterion=ClassLoss(readout, options.loss, weights),
         evaluator=evaluator,
     )
+
+
+def _deciding_counts(train: AnnotatedImages, val: AnnotatedImages, options: TrainOptions) -> dict[str, int]:
+    """Return the images of each class that say which of two is the rarer one.
+
+    Those of the training split; of a fold also those it validates on, together all that were cut into folds: nearly
+    balanced classes would otherwise be the rarer one in turns, and the folds' figures could not be put together.
+    """
+    counts = train.class_counts()
+    if options.fold is None:
+        return counts
+    return {name: count + val.class_counts()[name] for name, count in counts.items()}
 
 
 def _fit_data(splits: dict[str, AnnotatedImages], inputs: InputRecipe, options: TrainOptions) -> FitData:

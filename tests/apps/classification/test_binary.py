@@ -228,3 +228,13 @@ def test_a_metric_that_validation_leaves_undefined_chooses_nothing(
     shutil.rmtree(tmp_path / "data" / "val" / "red")
     assert train(tmp_path / "data", tmp_path / "run", "--select", "auroc") == 2
     assert "'auroc' can't choose the checkpoint: the split 'val' doesn't hold" in capsys.readouterr().err
+
+
+def test_folds_of_balanced_data_look_for_the_same_class(pictures: Path, tmp_path: Path) -> None:
+    """Seven of each leave three and four to train on, in one fold this way and in the other that way."""
+    for name in ("blue", "red"):
+        for index in range(7):
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(pictures / "train" / name / f"{index:02}.png", tmp_path / "data" / name)
+    assert train(tmp_path / "data", tmp_path / "run", "--folds", "2", "--epochs", "1") == 0
+    assert [card_of(tmp_path / "run" / name)["details"]["positive"] for name in ("", "fold-1", "fold-2")] == ["red"] * 3
