@@ -7,6 +7,7 @@ runs be compared on the same images long after they ended.
 
 import json
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,10 @@ from ..backbones.errors import UserError
 from ..datasets import BadSample, Batch, DataError
 from .intervals import Estimate, Weights, bootstrap, values_of
 from .run_folder import replacing
+
+#: What reading a damaged archive raises, or one of an app or evaluator that this release doesn't have.
+_DAMAGE = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, ImportError)
+_DAMAGE += (zlib.error, zipfile.BadZipFile)
 
 Rows = Mapping[str, NDArray[Any]]
 """What is kept of images, by key; the first axis of each array is the image."""
@@ -116,7 +121,7 @@ def read_images(path: Path) -> "tuple[EvaluatedImages, Evaluator]":
         images = EvaluatedImages(arrays.pop("indices"), tuple(arrays.pop("names").tolist()), arrays)
         rebuild = import_module(f".{about['task']}.metrics", __package__).rebuild_evaluator
         evaluator: Evaluator = rebuild(about)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise UserError(f"'{path}' is damaged, or of another release: {error}. Evaluate the model again.") from error
     return images, evaluator
 

@@ -95,25 +95,26 @@ def _read_row(path: Path) -> Row:
     changed = datetime.fromtimestamp(written).astimezone().isoformat(timespec="seconds")
     try:
         row = _finished_row(path, Card.read(run.card)) if run.is_finished else _unfinished_row(run)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error, yaml.YAMLError) as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         row = {"state": f"broken: {run.card if run.is_finished else run.config} ({reason})"}
     return Row(path=str(path), changed=changed, **row)
 
 
 def _finished_row(path: Path, card: Card) -> dict[str, Any]:
-    metric = card.primary or next(iter(card.metrics))
+    metric = card.primary or next(iter(card.metrics), "")
+    figures = card.metrics[metric] if metric else {}
     many = f", {len(card.repeats['folders'])} {card.repeats['over']}s" if card.repeats else ""
     return {
         "task": card.task,
-        "data": card.data["path"],
+        "data": str(card.data["path"]),
         "trunk": card.backbone["name"],
         "weights": card.backbone["weights"],
         "frozen": card.backbone.get("frozen", ""),
         "tuned": card.backbone.get("tuned", ""),
         "state": FINISHED + many,
         "metric": metric,
-        **{key: card.metrics[metric][key] for key in ("value", "low", "high")},
+        **{key: float(figures[key]) for key in ("value", "low", "high") if figures.get(key) is not None},
     }
 
 
@@ -133,7 +134,8 @@ def _unfinished_row(run: RunFolder) -> dict[str, Any]:
 def _progress(run: RunFolder, epochs: int) -> str:
     if run.log.is_file():
         with run.log.open(encoding="utf-8") as stream:
-            return f"epoch {list(csv.DictReader(stream))[-1]['epoch']} of {epochs}"
+            if rows := list(csv.DictReader(stream)):  # none where the run was killed while it wrote the first
+                return f"epoch {rows[-1]['epoch']} of {epochs}"
     return f"epoch 0 of {epochs}" if run.last.is_file() else "not started"
 
 

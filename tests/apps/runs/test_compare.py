@@ -220,3 +220,11 @@ def test_folders_without_results_are_refused(trained_run: Path, write_evaluation
 def test_both_folders_have_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "compare", "only-one"]) == 2
     assert "Missing: B" in capsys.readouterr().err
+    whole = bytearray((Path(good) / "images.npz").read_bytes())
+    whole[60:80] = bytes(20)  # within the compressed numbers
+    (damaged / "images.npz").write_bytes(whole)
+    refused(damaged, r"images.npz' is damaged, or of another release")
+    images, evaluator = read_images(Path(good) / "images.npz")
+    evaluator.task = "of_a_later_release"
+    images.save(damaged / "images.npz", evaluator)
+    refused(damaged, r"images.npz' is damaged, or of another release: No module named .*of_a_later_release")

@@ -51,6 +51,20 @@ def test_each_run_says_how_far_it_got(folder: Path, trained_run: Path, pictures:
         assert (row.weights, row.frozen, row.tuned) == ("none", "none", "full")
 
 
+def test_an_odd_folder_hides_no_other_one(folder: Path) -> None:
+    runs = folder / "classification"
+    (runs / "first" / "log.csv").write_text("")
+    (runs / "begun" / "log.csv").write_text("epoch,step,train_loss\n")
+    card = json.loads((runs / "finished" / "results.json").read_text())
+    for name, odd in (("third", {"metrics": {}, "primary": ""}), ("bad-card", {"metrics": {}, "primary": "top1"})):
+        (runs / name / "results.json").write_text(json.dumps(card | odd))
+    rows = {Path(row.path).name: row for row in list_runs(ListOptions(folder=str(folder)))}
+    assert (rows["first"].state, rows["begun"].state) == ("epoch 0 of 6", "not started")
+    assert (rows["third"].state, rows["third"].metric, rows["third"].value) == ("finished", "", None)
+    assert "results.json (KeyError: 'top1')" in rows["bad-card"].state
+    assert rows["finished"].value is not None
+
+
 def test_it_is_a_table_or_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "list", str(folder)]) == 0
     shown = capsys.readouterr().out
