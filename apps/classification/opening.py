@@ -1,5 +1,6 @@
 """Opening the data set of a classification command."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ...datasets import AnnotatedImages, DataError, open_dataset, require_label_sets, require_labels
@@ -9,17 +10,13 @@ from .options import EvaluateOptions, TrainOptions
 
 def open_for_training(options: TrainOptions, split_file: Path) -> dict[str, AnnotatedImages]:
     """Return the training and the validation split; a run that goes on reads the split it was started with."""
-    goes_on = options.resume and split_file.is_file()
-    opened = open_dataset(
-        options.data,
-        "train",
-        split_seed=options.split_seed,
-        val_fraction=options.val_fraction,
-        split_file=split_file if goes_on else None,
-    )
-    if options.fold is not None and not goes_on:
-        assert options.folds is not None
-        opened = opened.with_fold(options.fold, folds=options.folds, seed=options.split_seed)
+    if options.resume and split_file.is_file():
+        opened = open_dataset(options.data, "train", split_file=split_file)
+        # the file says which images, the data and the options how they were chosen when the run began
+        cut = _cut(options)
+        opened = replace(opened, splits_origin=cut.splits_origin) if cut.is_cut else opened
+    else:
+        opened = _cut(options)
     for note in opened.notes:
         print(note)
     is_multi_label = options.labels == "multi" or (options.labels == "auto" and gives_label_sets(opened))
@@ -31,6 +28,15 @@ def open_for_training(options: TrainOptions, split_file: Path) -> dict[str, Anno
     if len(opened.classes) == 1 and splits["train"].class_counts()[only] == len(opened):
         raise DataError(f"{options.data}: there is one class only, '{only}'; there is nothing to tell apart.")
     return splits
+
+
+def _cut(options: TrainOptions) -> AnnotatedImages:
+    """Return the data set with the splits it has, or with those that the options cut."""
+    opened = open_dataset(options.data, "train", split_seed=options.split_seed, val_fraction=options.val_fraction)
+    if options.fold is None:
+        return opened
+    assert options.folds is not None
+    return opened.with_fold(options.fold, folds=options.folds, seed=options.split_seed)
 
 
 def gives_label_sets(images: AnnotatedImages) -> bool:
