@@ -13,6 +13,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from ..backbones.errors import UserError
 from ..datasets import BadSample, Batch, DataError
 from .ema import Ema
+from .epoch_log import EpochLog
 from .interruption import StopRequest
 from .processes import gather, highest, is_first, own
 from .run_folder import RunFolder, replacing
@@ -49,10 +50,11 @@ class Checkpoints(pl.Callback):
 
     ``last.ckpt`` is written at the end of each epoch, after its validation, and every ``save_every`` seconds inside
     one. It is never written on an epoch's last step: Lightning would take such a file for a finished epoch and skip
-    its validation.
+    its validation. A state in which the loss wasn't finite is never written.
 
     Args:
         run: The run's folder.
+        epoch_log: The log of the run, which knows the losses of the epoch so far.
         save_every: Seconds between checkpoints inside an epoch.
         data_fingerprint: Of both splits; a run doesn't go on with other data.
         trunk_fingerprints: Of the trunk as it was when the run began: all of it, and its frozen part.
@@ -63,6 +65,7 @@ class Checkpoints(pl.Callback):
         self,
         run: RunFolder,
         *,
+        epoch_log: EpochLog,
         save_every: float,
         data_fingerprint: str,
         trunk_fingerprints: tuple[str, str],
@@ -70,6 +73,7 @@ class Checkpoints(pl.Callback):
     ) -> None:
         """See the class."""
         self.run = run
+        self.epoch_log = epoch_log
         self.request = StopRequest()
         self.ema = ema
         self.save_every = save_every
@@ -188,6 +192,7 @@ class Checkpoints(pl.Callback):
             self.request.raise_if_requested()
 
     def _save(self, trainer: pl.Trainer) -> None:
+        self.epoch_log.refuse_divergence(trainer)
         trainer.save_checkpoint(self.run.last)
         self.saved_step = trainer.global_step
         self._saved_at = time.monotonic()

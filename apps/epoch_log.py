@@ -1,6 +1,7 @@
 """The log of a run: ``log.csv`` and a printed line, an epoch each."""
 
 import csv
+import math
 import time
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytorch_lightning as pl
 import rich
 
 from ..datasets import Batch
+from .divergence import divergence_error
 from .processes import gather, is_first, own
 from .run_folder import RunFolder, replacing
+from .task import Task
 
 
 class EpochLog(pl.Callback):
@@ -49,7 +52,12 @@ class EpochLog(pl.Callback):
             self._sums["images"] += batch.size
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write and print the epoch's row, of all processes together."""
+        """Write and print the epoch's row, of all processes together.
+
+        Raises:
+            UserError: If its training loss isn't finite.
+        """
+        self.refuse_divergence(trainer)
         parts = gather(self._sums)
         images = max(1.0, sum(part["images"] for part in parts))
         row: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
@@ -67,6 +75,17 @@ class EpochLog(pl.Callback):
         shown = "  ".join(f"{name} {row[name]:.4g}" for name in ("train_loss", *sorted(validated)))
         line = f"epoch {row['epoch']}/{trainer.max_epochs}  {shown}  {row['seconds']:.1f} s"
         rich.get_console().print(line, soft_wrap=True, highlight=False)  # above the progress bar, where there is one
+
+    def refuse_divergence(self, trainer: pl.Trainer) -> None:
+        """Stop a training whose loss wasn't finite in a step of this epoch, in any process; all have to call it.
+
+        Raises:
+            UserError: Saying what to try.
+        """
+        if not all(gather(math.isfinite(self._sums["loss"]))):
+            task = trainer.lightning_module
+            assert isinstance(task, Task)
+            raise divergence_error(trainer.current_epoch + 1, task.learning_rate)
 
     def _seconds(self) -> float:
         return self._sums["seconds"] + time.monotonic() - self._resumed_at

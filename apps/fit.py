@@ -168,8 +168,10 @@ def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, 
     whole, frozen = task.backbone.fingerprint(), task.backbone.frozen_fingerprint()
     thaw = Thaw(epochs, whole) if (epochs := frozen_epochs(options.freeze)) else None
     ema = Ema(options.optim.ema) if options.optim.ema is not None else None
+    epoch_log = EpochLog(run)
     checkpoints = Checkpoints(
         run,
+        epoch_log=epoch_log,
         save_every=options.fit.save_every,
         data_fingerprint=f"{data.train_fingerprint} {data.val_fingerprint}",
         # what is thawed later has its own proof, and is not the same in the end
@@ -184,7 +186,7 @@ def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, 
         gradient_clip_val=options.fit.clip_norm,
         deterministic=options.deterministic,
         # every checkpoint holds what the others did with the step or epoch, so it comes last
-        callbacks=[bad_data, *_present(thaw, ema, _early_stopping(task, options)), EpochLog(run), checkpoints],
+        callbacks=[bad_data, *_present(thaw, ema, _early_stopping(task, options)), epoch_log, checkpoints],
         logger=TensorBoardLogger(run.path, name=run.tensorboard.name, version=""),
         log_every_n_steps=10,
     )

@@ -1,5 +1,6 @@
 """Trunk, head, loss and evaluator as one Lightning module: the only training step of the suite."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from ..backbones import Backbone
 from ..backbones.errors import UserError
 from ..datasets import Batch, Context
 from .config import OptimOptions
+from .divergence import divergence_error, is_finite, unusable_network_error
 from .evaluation import Evaluation, Evaluator, Piece, join_pieces, mean_loss
 from .processes import gather, is_one_of_several, share_buffers
 from .schedule import RatePlan, set_momentum
@@ -161,11 +163,14 @@ class Task(pl.LightningModule):
             set_momentum(optimizer, momentum)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Keep the evaluator's rows of a batch."""
+        """Keep the evaluator's rows of a batch; of outputs that aren't finite only a loss that isn't either."""
         if batch.size == 0:
             self._pieces.append(Piece(batch.indices.cpu().numpy(), [], {}, batch.skipped, 0.0))
             return
         output = self.look(batch)
+        if not is_finite(output):
+            self._pieces.append(Piece(batch.indices.cpu().numpy(), [], {}, batch.skipped, math.nan))
+            return
         loss = float(self._weighted(self.head.loss(output, batch.context, batch.targets)))
         rows = self.evaluator.collect(output, batch)
         self._pieces.append(Piece(batch.indices.cpu().numpy(), batch.names, rows, batch.skipped, loss))
@@ -196,11 +201,19 @@ class Task(pl.LightningModule):
         share_buffers(self)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the figures of all processes' batches, and outside of training keep the whole evaluation."""
+        """Log the figures of all processes' batches, and outside of training keep the whole evaluation.
+
+        Raises:
+            UserError: If outputs or losses aren't finite.
+        """
         pieces = [piece for part in gather(self._pieces) for piece in part]
         self._pieces = []
+        is_training = self.trainer.state.fn == "fit"
+        if not all(math.isfinite(piece.loss) for piece in pieces):
+            epoch = self.current_epoch + 1
+            raise divergence_error(epoch, self.learning_rate) if is_training else unusable_network_error()
         images, skipped = join_pieces(pieces)
-        if self.trainer.state.fn == "fit":
+        if is_training:
             figures = self.evaluator.values(images)
         else:
             self.evaluation = self.evaluator.evaluate(images, skipped)
