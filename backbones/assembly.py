@@ -72,7 +72,7 @@ def on_meta(builder: Builder, options: Options) -> Architecture:
 def assemble(
     name: str, architecture: Architecture, levels: Sequence[str], options: Options, *, facts: Facts | None = None
 ) -> Backbone:
-    """Return a trunk that returns ``levels``; without ``facts`` it still wants ``measure``."""
+    """Return a trunk that returns ``levels``; without ``facts`` it is only there to be measured."""
     disable_in_place(architecture.network)
     backbone = Backbone(
         name=name,
@@ -86,20 +86,27 @@ def assemble(
     return backbone
 
 
-def measure(backbone: Backbone, architecture: Architecture, builder: Builder, options: Options) -> Facts:
-    """Return what a trunk on the meta device tells about itself."""
+@functools.lru_cache(maxsize=128)  # several trunks of a kind in a process: seeds, folds, a loaded model
+def measure(name: str, builder: Builder, options: Options, levels: tuple[str, ...]) -> Facts:
+    """Return what a trunk tells about itself on the meta device; measured once for each kind of trunk.
+
+    Raises:
+        UserError: No level or module has one of the names.
+    """
+    architecture = on_meta(builder, options)
+    backbone = assemble(name, architecture, levels, options)
     size = architecture.preprocessing.image_size
-    specs, map_strides = measure_specs(backbone.name, builder, options)
-    embedding_dim, num_logits = measure_vectors(backbone.name, builder, options)
+    specs, map_strides = measure_specs(name, builder, options)
+    embedding_dim, num_logits = measure_vectors(name, builder, options)
     images = torch.empty(1, backbone.in_channels, *size, device="meta")
     with watch_calls(backbone.network) as called:
-        levels = run_on_meta(backbone, size)
+        maps = run_on_meta(backbone, size)
     return Facts(
         specs=specs,
         map_strides=map_strides,
         embedding_dim=embedding_dim,
         num_logits=num_logits,
-        shapes={level: tuple(tensor.shape[1:]) for level, tensor in levels.items()},
+        shapes={level: tuple(tensor.shape[1:]) for level, tensor in maps.items()},
         parts=backbone.flow.parts(backbone.network, images),
         called=frozenset(called),
         image_size=size,

@@ -74,10 +74,10 @@ def build_backbone(
     twin = on_meta(builder, options)
     complete = twin.network.state_dict()
     asked = default_levels(twin) if levels is None else list(levels)
-    backbone = assemble(name, twin, asked, options)
-    backbone.facts = measure(backbone, twin, builder, options)
+    facts = measure(name, builder, options, tuple(asked))
+    backbone = assemble(name, twin, asked, options, facts=facts)
     if source.is_none or has_hidden_buffers(backbone.network):
-        backbone = assemble(name, builder(options), asked, options, facts=backbone.facts)
+        backbone = assemble(name, builder(options), asked, options, facts=facts)
     else:
         backbone.to_empty(device="cpu")  # every value comes from the file: no time is spent on random ones
     if not source.is_none:

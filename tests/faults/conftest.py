@@ -4,6 +4,7 @@ A new app takes part with one line in ``RECIPES``.
 """
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -49,7 +50,13 @@ def run_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Run `onetrunk WORDS` in a process of its own; returns its exit code. `fault`: see server.py."""
     script = Path(__file__).with_name("server.py")
     server = subprocess.Popen(
-        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        bufsize=1,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},  # see warm_up in server.py
     )
     logs = tmp_path_factory.mktemp("logs")
 

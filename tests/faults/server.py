@@ -1,4 +1,4 @@
-"""Runs `onetrunk` commands in forks of one process that has imported everything: a start costs milliseconds.
+"""Runs `onetrunk` commands in forks of one process that has run one already: a start costs milliseconds.
 
 Reads a JSON job a line: the command's words, a log file, and perhaps a fault:
 
@@ -11,17 +11,26 @@ Reads a JSON job a line: the command's words, a log file, and perhaps a fault:
 Answers with the exit code; a process that a signal ended has the signal's negative number.
 """
 
+import gc
+import itertools
 import json
 import os
+import random
 import resource
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 NOBODY = 65534
+WARMING = (
+    "classification train --backbone timm/test_resnet --weights none --image-size 32 --epochs 1 --batch-size 2 "
+    "--workers 0 --device cpu"
+)
 
 
 def at_count(function: Callable[..., Any], count: int, act: Callable[[], None]) -> Callable[..., Any]:
@@ -72,6 +81,7 @@ def run(job: dict[str, Any]) -> int:
 
     # several processes start one another by the command line
     sys.argv = [str(Path(sys.executable).with_name("onetrunk")), *job["words"]]
+    forget_seeds()
     inject(job.get("fault") or {})
     return main(job["words"])
 
@@ -98,18 +108,39 @@ def serve(line: str) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-if __name__ == "__main__":
-    # all that a run imports on its way, so that no fork does it again
-    import jsonargparse  # noqa: F401
-    import onetrunk.apps.arguments
-    import onetrunk.apps.classification.task
-    import onetrunk.apps.fit  # noqa: F401
+def warm_up() -> None:
+    """Run a command here, so that what only the first one imports and measures is there in every fork.
+
+    No accelerator may be seen: autograd's threads for it would not survive a fork.
+    """
+    import peft  # noqa: F401  what the low-rank recipes import
     import torch
-    import torch.utils.tensorboard
+    from onetrunk.apps.cli import main
     from PIL import Image
 
-    Image.init()
-
     torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
+        for split, name, index in itertools.product(("train", "val"), "ab", range(2)):
+            picture = Path(folder, "data", split, name, f"{index}.png")
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(picture)
+        words = f"{WARMING} --data {folder}/data --output {folder}/run"
+        assert main(words.split()) == 0
+
+
+def forget_seeds() -> None:
+    """Leave the generators as different as those of two processes: no seed of the warming run is handed on."""
+    import numpy as np
+    import torch
+
+    random.seed()
+    np.random.seed()
+    torch.seed()
+
+
+if __name__ == "__main__":
+    warm_up()
+    gc.collect()
+    gc.freeze()  # or each fork's collector walks, and so copies, the memory that it shares with this process
     for line in sys.stdin:
         print(serve(line), flush=True)
