@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 
 from ..backbones.errors import UserError
 from ..datasets import BadSample, Batch, DataError
-from .intervals import Estimate, Weights, bootstrap, values_of
+from .intervals import Estimate, Weights, bootstrap, proportion, values_of
 from .run_folder import replacing
 
 #: What reading a damaged archive raises, or one of an app or evaluator that this release doesn't have.
 _DAMAGE = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, ImportError)
 _DAMAGE += (zlib.error, zipfile.BadZipFile)
+#: What the keys of subjects' images begin with in an archive.
+_MEMBERS = "members."
 
 Rows = Mapping[str, NDArray[Any]]
 """What is kept of images, by key; the first axis of each array is the image."""
@@ -84,28 +86,101 @@ class EvaluatedImages:
         indices: int64 ``[N]``: the place of each image in the split; skipped ones are missing.
         names: Of the images.
         rows: The evaluator's.
+        contents: uint64 ``[N]``: a short hash of each one's file, 0 where it isn't known; nothing in archives of
+            releases that didn't keep it.
+        members: Where these are subjects: the images that each was judged by.
     """
 
     indices: NDArray[np.int64]
     names: tuple[str, ...]
     rows: Rows
+    contents: NDArray[np.uint64] | None = None
+    members: "Members | None" = None
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.names)
 
+    @property
+    def unit(self) -> str:
+        """What each of them is: an ``image`` or a ``subject``."""
+        return "image" if self.members is None else "subject"
+
     def select(self, places: Sequence[int] | NDArray[np.integer[Any]]) -> "EvaluatedImages":
         """Return some of the images, by their places among these."""
         chosen = np.asarray(places, dtype=np.intp)
-        rows = {key: array[chosen] for key, array in self.rows.items()}
-        return EvaluatedImages(self.indices[chosen], tuple(self.names[place] for place in chosen), rows)
+        return EvaluatedImages(
+            self.indices[chosen],
+            tuple(self.names[place] for place in chosen),
+            {key: array[chosen] for key, array in self.rows.items()},
+            None if self.contents is None else self.contents[chosen],
+            None if self.members is None else self.members.select(chosen, of=len(self)),
+        )
+
+    def with_contents(self, hashes: Mapping[str, int]) -> "EvaluatedImages":
+        """Return them with the hashes of their files, by the images' names."""
+        if self.members is None:
+            return replace(self, contents=np.array([hashes.get(name, 0) for name in self.names], dtype=np.uint64))
+        images = self.members.images.with_contents(hashes)
+        contents = np.zeros(len(self), dtype=np.uint64)
+        np.add.at(contents, self.members.places, images.contents)  # modulo 2**64, in whatever order
+        return replace(self, contents=contents, members=replace(self.members, images=images))
 
     def save(self, path: Path, evaluator: "Evaluator") -> None:
         """Write them as a NumPy archive, whole or not at all, with what rebuilds the evaluator."""
         about = json.dumps({"task": evaluator.task, **evaluator.description()})
         with replacing(path, "wb") as stream:
-            arrays: dict[str, Any] = {"indices": self.indices, "names": np.array(self.names), "about": np.array(about)}
-            np.savez_compressed(stream, **(arrays | dict(self.rows)))
+            np.savez_compressed(stream, **{"about": np.array(about), **self._pack()})
+
+    def _pack(self) -> dict[str, Any]:
+        arrays = {"indices": self.indices, "names": np.array(self.names), **self.rows}
+        if self.contents is not None:
+            arrays["contents"] = self.contents
+        if self.members is not None:
+            arrays[f"{_MEMBERS}places"] = self.members.places
+            arrays |= {f"{_MEMBERS}{key}": array for key, array in self.members.images._pack().items()}
+        return arrays
+
+
+@dataclass(frozen=True)
+class Members:
+    """The images of which subjects were judged.
+
+    Attributes:
+        images: Of all subjects.
+        places: int64 ``[M]``: for each image the place of its subject.
+    """
+
+    images: EvaluatedImages
+    places: NDArray[np.int64]
+
+    def select(self, chosen: NDArray[np.intp], *, of: int) -> "Members":
+        """Return those of some of the subjects, by their places among ``of``."""
+        moved = np.full(of, -1)
+        moved[chosen] = np.arange(len(chosen))
+        kept = np.flatnonzero(moved[self.places] >= 0)
+        return Members(self.images.select(kept), moved[self.places][kept])
+
+
+def pool_images(parts: Sequence[EvaluatedImages]) -> EvaluatedImages:
+    """Return all images, numbered anew: those of the first part, then those of the second, and so on."""
+    names = tuple(name for part in parts for name in part.names)
+    rows = {key: np.concatenate([part.rows[key] for part in parts]) for key in parts[0].rows}
+    contents = [part.contents for part in parts if part.contents is not None]
+    members = [part.members for part in parts if part.members is not None]
+    before = np.cumsum([0, *map(len, parts)])
+    return EvaluatedImages(
+        np.arange(len(names)),
+        names,
+        rows,
+        np.concatenate(contents) if len(contents) == len(parts) else None,
+        Members(
+            pool_images([each.images for each in members]),
+            np.concatenate([each.places + start for each, start in zip(members, before[:-1], strict=True)]),
+        )
+        if len(members) == len(parts)
+        else None,
+    )
 
 
 def read_images(path: Path) -> "tuple[EvaluatedImages, Evaluator]":
@@ -118,12 +193,19 @@ def read_images(path: Path) -> "tuple[EvaluatedImages, Evaluator]":
         with np.load(path, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
         about = json.loads(str(arrays.pop("about")))
-        images = EvaluatedImages(arrays.pop("indices"), tuple(arrays.pop("names").tolist()), arrays)
+        images = _unpack(arrays)
         rebuild = import_module(f".{about['task']}.metrics", __package__).rebuild_evaluator
         evaluator: Evaluator = rebuild(about)
     except _DAMAGE as error:
         raise UserError(f"'{path}' is damaged, or of another release: {error}. Evaluate the model again.") from error
     return images, evaluator
+
+
+def _unpack(arrays: dict[str, NDArray[Any]]) -> EvaluatedImages:
+    inner = {key.removeprefix(_MEMBERS): arrays.pop(key) for key in list(arrays) if key.startswith(_MEMBERS)}
+    members = Members(places=inner.pop("places"), images=_unpack(inner)) if inner else None
+    indices, names, contents = arrays.pop("indices"), arrays.pop("names"), arrays.pop("contents", None)
+    return EvaluatedImages(indices, tuple(names.tolist()), arrays, contents, members)
 
 
 @dataclass(frozen=True)
@@ -139,6 +221,24 @@ class ImageScores:
     probability: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Share:
+    """A metric that is the share of some images that are right.
+
+    Attributes:
+        right: bool ``[N]``: which images are right.
+        counted: bool ``[N]``: which images it is the share of.
+    """
+
+    right: NDArray[np.bool_]
+    counted: NDArray[np.bool_]
+
+    @property
+    def estimate(self) -> Estimate:
+        """The share with Wilson's interval; at least one image has to be counted."""
+        return proportion(int((self.right & self.counted).sum()), int(self.counted.sum()))
+
+
 class Evaluator(ABC):
     """Turns outputs into rows, and rows into figures."""
 
@@ -148,8 +248,14 @@ class Evaluator(ABC):
     """The metric that chooses the best checkpoint; higher is better."""
     truth: tuple[str, ...] = ()
     """The rows that hold what is known of an image; models are compared only where they agree."""
+    inflated: tuple[str, ...] = ()
+    """The metrics that chance can only raise, so that the samples of a bootstrap lie above the value."""
     may_differ: tuple[str, ...] = ("primary",)
     """The keys of the description that change no figure's meaning, so that models are compared all the same."""
+    lower_is_better: frozenset[str] = frozenset()
+    """The metrics of which less is better."""
+    kind: str = ""
+    """What it judges, such as ``one label an image``, where an app has evaluators of several kinds."""
 
     @abstractmethod
     def description(self) -> dict[str, Any]:
@@ -175,9 +281,13 @@ class Evaluator(ABC):
     def describe(self, rows: Rows, index: int) -> dict[str, Any]:
         """Return an image's row of the predictions: plain values, without the image's name."""
 
-    def intervals(self, rows: Rows) -> dict[str, Estimate]:
-        """Return the metrics whose interval isn't the bootstrap's, such as proportions."""
+    def shares(self, rows: Rows) -> dict[str, Share]:
+        """Return the metrics that are shares of images; those that count no image are left out."""
         return {}
+
+    def intervals(self, rows: Rows) -> dict[str, Estimate]:
+        """Return the metrics whose interval isn't the bootstrap's: shares, and what a task adds."""
+        return {name: share.estimate for name, share in self.shares(rows).items()}
 
     def per_class(self, rows: Rows) -> list[dict[str, Any]]:
         """Return a row a class, for the card."""
@@ -191,8 +301,8 @@ class Evaluator(ABC):
         """Return how well the model did on each image, where a task can say so of a single one."""
         return None
 
-    def recalls(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
-        """Return the share of each class that was found, as :meth:`measure` returns metrics; for comparisons."""
+    def recalls(self, rows: Rows) -> dict[str, Share]:
+        """Return the share of each class that was found; classes without images are left out."""
         return {}
 
     def judges_as(self, other: "Evaluator") -> bool:
@@ -206,11 +316,10 @@ class Evaluator(ABC):
 
     def evaluate(self, images: EvaluatedImages, skipped: Sequence[BadSample] = ()) -> Evaluation:
         """Return all figures of a split's images."""
+        measure = partial(self.measure, images.rows)
+        metrics = bootstrap(measure, len(images), inflated=self.inflated)
         own = self.intervals(images.rows)
-        metrics = {
-            name: own.get(name, estimate)
-            for name, estimate in bootstrap(partial(self.measure, images.rows), len(images)).items()
-        }
+        metrics = {name: own.get(name, estimate) for name, estimate in metrics.items()}
         return Evaluation(
             metrics=metrics,
             per_class=self.per_class(images.rows),

@@ -1,13 +1,13 @@
 """95% intervals of one model, and of the difference between two.
 
-Closed ones for proportions, their means and areas under ROC curves, else the bootstrap over images; how often each
-holds the truth was simulated (``docs/intervals.md``).
+Closed ones for proportions, their means and differences, and areas under ROC curves, else the bootstrap over images;
+how often each holds the truth was simulated (``docs/intervals.md``).
 
 A metric is a function of weights: how often each image was drawn. One pass over the data therefore serves the value
 (every weight 1), its interval, and the difference to another model on the same images.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,43 @@ def mean_of_proportions(successes: ArrayLike, totals: ArrayLike) -> Estimate:
     return wilson(float(np.mean(right / counts)), len(counts) ** 2 / float(np.sum(1 / counts)))
 
 
+def paired_proportions(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Difference:
+    """Return how much more often the second of two models is right on the same images, with interval and exact p-value.
+
+    The interval is made of the two Wilson intervals and the correlation (Newcombe 1998, method 10), so that it doesn't
+    shrink to a point where few images tell the models apart.
+
+    Args:
+        first: ``[N]``: on which images the first model is right; N at least 1.
+        second: ``[N]``: the second.
+    """
+    one, other = (proportion(int(hits.sum()), len(hits)) for hits in (first, second))
+    counts = np.array([[(first & second).sum(), (first & ~second).sum()], [(~first & second).sum(), 0]], dtype=np.int64)
+    counts[1, 1] = len(first) - counts.sum()
+    excess = float(counts[0, 0] * counts[1, 1] - counts[0, 1] * counts[1, 0])
+    if excess > 0:  # the correction for continuity
+        excess = max(excess - len(first) / 2, 0.0)
+    margins = float(np.prod(np.concatenate([counts.sum(axis=0), counts.sum(axis=1)]), dtype=np.float64))
+    correlation = excess / np.sqrt(margins) if margins else 0.0
+
+    def spread(of_second: float, of_first: float) -> float:
+        return float(np.sqrt(of_second**2 - 2 * correlation * of_second * of_first + of_first**2))
+
+    value = other.value - one.value
+    low = value - spread(other.value - other.low, one.high - one.value)
+    high = value + spread(other.high - other.value, one.value - one.low)
+    return Difference(value, low, high, mcnemar(int(counts[0, 1]), int(counts[1, 0])))
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the exact two-sided p-value of the images that only one of two models has right (McNemar 1947).
+
+    Were both models alike, each such image would fall to either with the same chance.
+    """
+    total = only_first + only_second
+    return float(binomtest(only_first, total).pvalue) if total else 1.0
+
+
 def auroc_interval(positives: ArrayLike, negatives: ArrayLike) -> Estimate:
     """Return the area under the ROC curve with the score interval of Newcombe (2006, method 5).
 
@@ -125,16 +162,20 @@ def values_of(measure: Measure, images: int) -> dict[str, float]:
     return {name: float(value[0]) for name, value in found.items() if np.isfinite(value[0])}
 
 
-def bootstrap(measure: Measure, images: int, *, seed: int = 0) -> dict[str, Estimate]:
+def bootstrap(measure: Measure, images: int, *, inflated: Collection[str] = (), seed: int = 0) -> dict[str, Estimate]:
     """Return each metric with its percentile bootstrap interval over images (Efron & Tibshirani 1993, section 13.3).
 
     Args:
         measure: Gives the metrics of weighted images.
         images: How many there are.
+        inflated: The metrics that chance can only raise; see :func:`deflated_interval`.
         seed: Of the resampling.
     """
     drawn = _measure_samples(measure, images, seed)
-    return {name: percentile_interval(value, drawn[name]) for name, value in values_of(measure, images).items()}
+    return {
+        name: (deflated_interval if name in inflated else percentile_interval)(value, drawn[name])
+        for name, value in values_of(measure, images).items()
+    }
 
 
 def paired_bootstrap(first: Measure, second: Measure, images: int, *, seed: int = 0) -> dict[str, Difference]:
@@ -189,3 +230,14 @@ def percentile_interval(value: float, drawn: NDArray[np.float64]) -> Estimate:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(drawn, [tail, 1 - tail]) if np.isfinite(drawn).any() else (np.nan, np.nan)
     return Estimate(value, float(low), float(high))
+
+
+def deflated_interval(value: float, drawn: NDArray[np.float64]) -> Estimate:
+    """Return the interval of a figure at least 0 that chance can only raise, such as a mean of absolute gaps.
+
+    The samples are raised once more than the value is, by about as much as that is above the truth; the percentiles are
+    lowered by twice the difference (Efron & Tibshirani 1993, section 10.4), and the interval extended to the value.
+    """
+    plain = percentile_interval(value, drawn)
+    excess = max(0.0, float(np.nanmean(drawn)) - value)
+    return Estimate(value, min(value, max(0.0, plain.low - 2 * excess)), max(value, plain.high - 2 * excess))

@@ -70,7 +70,9 @@ def repeat(train: Callable[[Options], Card], app: str, options: Options) -> Card
     cards = []
     with _replacing_former(folder, repeats, options):
         cards.append(_train(train, repeats[0], repeats, options))
-    cards += [_train(train, each, repeats, options) for each in repeats[1:]]
+    for each in repeats[1:]:
+        cards.append(_train(train, each, repeats, options))
+        _refuse_other_data(repeats, cards)
     if not is_first():
         return cards[-1]
     card = _seeds_card(repeats, cards) if options.seeds is not None else _folds_card(folder, repeats, cards)
@@ -158,15 +160,39 @@ def _train(train: Callable[[Options], Card], one: Repeat, repeats: Sequence[Repe
     return train(replace(options, fold=one.number, output=str(one.run.path)))
 
 
+def _refuse_other_data(repeats: Sequence[Repeat], cards: Sequence[Card]) -> None:
+    """Raise a ``UserError`` if the last of the seeds so far saw other images than the first; folds always do."""
+    first, last = ((card.data["train"]["fingerprint"], card.data["fingerprint"]) for card in (cards[0], cards[-1]))
+    if repeats[0].over == "seed" and first != last:
+        raise UserError(
+            f"{repeats[len(cards) - 1].name} was trained on other data than {repeats[0].name}: images or labels in "
+            f"'{cards[0].data['path']}' have changed in between. Train all seeds again: --overwrite."
+        )
+
+
 def _seeds_card(repeats: Sequence[Repeat], cards: Sequence[Card]) -> Card:
     """Return the card of means over seeds; an interval is over images, which are the same for all seeds."""
     parts, evaluator = _read_alike(repeats)
     if any(part.names != parts[0].names for part in parts):
         raise UserError("The seeds were validated on different images; did the data change? Train again: --overwrite.")
-    measure = partial(mean_measure, evaluator.measure, [part.rows for part in parts])
-    metrics = {name: asdict(estimate) for name, estimate in bootstrap(measure, len(parts[0])).items()}
     card = _join_cards(repeats, cards)
-    return replace(card, metrics=metrics, per_class=[], details={}, samples=cards[0].samples)
+    return replace(card, metrics=_mean_metrics(parts, evaluator), per_class=[], details={}, samples=cards[0].samples)
+
+
+def _mean_metrics(parts: Sequence[EvaluatedImages], evaluator: Evaluator) -> dict[str, dict[str, float]]:
+    """Return the mean of each metric over models that were judged on the same images, with its interval over them.
+
+    Where a single model's interval is a closed one, the mean of theirs: it holds the truth at least as often, because
+    models that don't all fail on the same images have a mean that varies less. The bootstrap would be too narrow near
+    1, as it is for a single model.
+    """
+    measure = partial(mean_measure, evaluator.measure, [part.rows for part in parts])
+    found = bootstrap(measure, len(parts[0]), inflated=evaluator.inflated)
+    closed = [evaluator.intervals(part.rows) for part in parts]
+    for name in set(found).intersection(*closed):
+        low, high = (float(np.mean([getattr(own[name], end) for own in closed])) for end in ("low", "high"))
+        found[name] = replace(found[name], low=low, high=high)
+    return {name: asdict(estimate) for name, estimate in found.items()}
 
 
 def _folds_card(folder: Path, repeats: Sequence[Repeat], cards: Sequence[Card]) -> Card:

@@ -16,13 +16,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from onetrunk.apps.classification.calibration_error import calibration_error
 from onetrunk.apps.classification.metrics import ClassificationEvaluator
 from onetrunk.apps.intervals import (
     Difference,
     Estimate,
     auroc_interval,
+    deflated_interval,
     mean_of_proportions,
     paired_difference,
+    paired_proportions,
     percentile_interval,
     proportion,
     resamples,
@@ -157,6 +160,27 @@ def f1_cell(classes: int, recalls: NDArray[np.float64], words: str) -> Cell:
     return Cell("macro F1", f"{classes} classes, {words}", truth, draw)
 
 
+def ece_cell(slope: float) -> Cell:
+    """Return a cell of confidences c from 0.5 to 1, of which the share ``0.5 + slope * (c - 0.5)`` comes true."""
+
+    def draw_hits(generator: np.random.Generator, images: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        confidences = 0.5 + 0.5 * generator.random(images)
+        return confidences, generator.random(images) < 0.5 + slope * (confidences - 0.5)
+
+    def draw(generator: np.random.Generator) -> Outcome:
+        confidences, hits = draw_hits(generator, IMAGES)
+
+        def measure(weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+            return {"ece": calibration_error(confidences, hits, weights)}
+
+        drawn = measure(drawn_weights())["ece"]
+        value = float(measure(np.ones((1, IMAGES), dtype=np.int64))["ece"][0])
+        return {"deflated bootstrap": deflated_interval(value, drawn), "bootstrap": percentile_interval(value, drawn)}
+
+    words = "calibrated" if slope == 1 else f"overconfident, slope {slope}"
+    return Cell("calibration error", words, 0.25 * (1 - slope), draw)
+
+
 def auroc_cell(area: float, positives: int) -> Cell:
     """Return a cell of two normal populations of scores, of equal spread."""
 
@@ -207,7 +231,7 @@ def difference_cell(first: float, second: float) -> Cell:
         before, after = (bootstrapped_draws(top1_measure(row)) for row in hits)
         return {
             "paired bootstrap": paired_difference(float(hits[1].mean() - hits[0].mean()), after - before),
-            "Newcombe 10": newcombe_paired(hits),
+            "Newcombe 10": paired_proportions(*hits),
         }
 
     return Cell("difference of top-1", f"{first} and {second}", second - first, draw)
@@ -217,28 +241,16 @@ def bootstrapped_draws(measure: Callable[[NDArray[np.int64]], dict[str, NDArray[
     return measure(drawn_weights())["top1"]
 
 
-def newcombe_paired(hits: NDArray[np.bool_]) -> Estimate:
-    """Return the difference of paired proportions by Wilson intervals and their correlation (Newcombe 1998, no. 10)."""
-    first, second = (proportion(int(row.sum()), IMAGES) for row in hits)
-    both, none = int((hits[0] & hits[1]).sum()), int((~hits[0] & ~hits[1]).sum())
-    only_first, only_second = int((hits[0] & ~hits[1]).sum()), int((~hits[0] & hits[1]).sum())
-    margins = np.prod([hits[0].sum(), (~hits[0]).sum(), hits[1].sum(), (~hits[1]).sum()], dtype=np.float64)
-    product = both * none - only_first * only_second
-    if product > 0:
-        product = max(product - IMAGES / 2, 0)
-    phi = product / np.sqrt(margins) if margins else 0.0
-    down, up = second.value - second.low, first.high - first.value
-    rise, fall = second.high - second.value, first.value - first.low
-    value = second.value - first.value
-    low = value - np.sqrt(down**2 - 2 * phi * down * up + up**2)
-    high = value + np.sqrt(rise**2 - 2 * phi * rise * fall + fall**2)
-    return Estimate(value, float(low), float(high))
-
-
 def seeds_cell(share: float) -> Cell:
     def draw(generator: np.random.Generator) -> Outcome:
-        rights = correlated_hits(generator, [share] * 3).mean(axis=0)
-        return {"bootstrap": bootstrapped(lambda weights: {"top1": weights @ rights / IMAGES}, "top1")}
+        hits = correlated_hits(generator, [share] * 3)
+        rights = hits.mean(axis=0)
+        wilson = [proportion(int(row.sum()), IMAGES) for row in hits]
+        low, high = (float(np.mean([getattr(estimate, end) for estimate in wilson])) for end in ("low", "high"))
+        return {
+            "mean of Wilson's": Estimate(float(rights.mean()), low, high),
+            "bootstrap": bootstrapped(lambda weights: {"top1": weights @ rights / IMAGES}, "top1"),
+        }
 
     return Cell("top-1, mean of 3 seeds", f"{share}", share, draw)
 
@@ -259,6 +271,7 @@ def cells() -> Iterator[Cell]:
     for pair in ((0.8, 0.8), (0.8, 0.85), (0.95, 0.95), (0.93, 0.97), (0.99, 0.99)):
         yield difference_cell(*pair)
     yield from (seeds_cell(share) for share in (0.8, 0.95, 0.99))
+    yield from (ece_cell(slope) for slope in (1, 0.8, 0.4))
 
 
 def simulate(place: int, *, repetitions: int, seed: int) -> list[Row]:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ...backbones.errors import unknown
 from ...datasets import Batch
-from ..evaluation import Evaluator, ImageScores, Rows
+from ..evaluation import Evaluator, ImageScores, Rows, Share
 from ..intervals import Estimate, Weights, mean_of_proportions, proportion
-from .binary import BINARY_METRICS, binary_intervals, measure_binary
+from .binary import BINARY_METRICS, binary_area, binary_shares, measure_binary
 from .calibration_error import calibration_error
 from .multilabel import MultiLabelEvaluator
 from .readout import TOP_K, Readout, top_probabilities, top_row
@@ -37,6 +37,7 @@ class ClassificationEvaluator(Evaluator):
     """
 
     task = "classification"
+    inflated = ("ece",)
     truth = ("label",)
     may_differ = ("primary", "readout")
 
@@ -105,11 +106,11 @@ class ClassificationEvaluator(Evaluator):
         hits = rows["top"] == rows["label"][:, None]
         return ImageScores(hits[:, 0], np.where(hits, rows["probability"], 0.0).sum(axis=1))
 
-    def recalls(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
-        """Return the recall of each class; NaN where the weights leave no image of it."""
-        correct, labelled, _ = self._counts(rows, weights)
-        with np.errstate(invalid="ignore"):
-            return dict(zip(self.classes, (correct / labelled).T, strict=True))
+    def recalls(self, rows: Rows) -> dict[str, Share]:
+        """Return the share of each class that was found; classes without images are left out."""
+        hits = rows["label"] == rows["top"][:, 0]
+        members = {self.classes[label]: rows["label"] == label for label in np.unique(rows["label"])}
+        return {name: Share(hits, of_class) for name, of_class in members.items()}
 
     def _counts(self, rows: Rows, weights: Weights) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return right, labelled and predicted images a class, each ``[R, C]``."""
@@ -121,17 +122,20 @@ class ClassificationEvaluator(Evaluator):
             weights @ _indicator(predictions, len(self.classes)),
         )
 
-    def intervals(self, rows: Rows) -> dict[str, Estimate]:
-        """Return the closed intervals: of proportions of the images, of their mean, and of two classes' figures."""
+    def shares(self, rows: Rows) -> dict[str, Share]:
+        """Return ``top1`` and ``top5``, and of two classes ``sensitivity`` and ``specificity``."""
         hits = rows["top"] == rows["label"][:, None]
-        correct, labelled, _ = (counts[0] for counts in self._counts(rows, np.ones((1, len(hits)), dtype=np.int64)))
-        binary = binary_intervals(rows, self.classes.index(self.positive)) if self.positive else {}
-        return {
-            **binary,
-            "top1": proportion(int(hits[:, 0].sum()), len(hits)),
-            "top5": proportion(int(hits.any(axis=1).sum()), len(hits)),
-            "balanced_accuracy": mean_of_proportions(correct[labelled > 0], labelled[labelled > 0]),
-        }
+        everything = np.ones(len(hits), dtype=bool)
+        binary = binary_shares(rows, self.classes.index(self.positive)) if self.positive else {}
+        return {"top1": Share(hits[:, 0], everything), "top5": Share(hits.any(axis=1), everything), **binary}
+
+    def intervals(self, rows: Rows) -> dict[str, Estimate]:
+        """Return the closed intervals: of shares, of the mean recall, and of two classes' area under the ROC curve."""
+        one = np.ones((1, len(rows["label"])), dtype=np.int64)
+        correct, labelled, _ = (counts[0] for counts in self._counts(rows, one))
+        area = binary_area(rows, self.classes.index(self.positive)) if self.positive else {}
+        mean_recall = mean_of_proportions(correct[labelled > 0], labelled[labelled > 0])
+        return {**super().intervals(rows), **area, "balanced_accuracy": mean_recall}
 
     def per_class(self, rows: Rows) -> list[dict[str, Any]]:
         """Return a row for each class that is labelled or predicted; recall with Wilson's interval."""

@@ -10,8 +10,8 @@ from scipy.special import expit, log_expit
 from torch import Tensor
 
 from ...datasets import Batch
-from ..evaluation import Evaluator, ImageScores, Rows
-from ..intervals import Estimate, Weights, auroc_interval, proportion
+from ..evaluation import Evaluator, ImageScores, Rows, Share
+from ..intervals import Weights, auroc_interval, proportion
 from .calibration_error import calibration_error
 from .ranking import auroc_and_average_precision
 from .readout import THRESHOLD, Readout, label_row
@@ -29,6 +29,7 @@ class MultiLabelEvaluator(Evaluator):
     """
 
     task = "classification"
+    inflated = ("ece",)
     readout: Readout = "sigmoid"
     truth = ("labels",)
     selectable = ("average_precision", "auroc", "micro_f1", "macro_f1", "exact_match")
@@ -78,12 +79,11 @@ class MultiLabelEvaluator(Evaluator):
         exact = (rows["labels"] == is_chosen(rows["logit"])).all(axis=1)
         return ImageScores(exact, np.exp(of_the_truth.sum(axis=1)))
 
-    def recalls(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
-        """Return the recall of each class; NaN where the weights leave no image of it."""
-        labels = rows["labels"]
-        found = weights @ (labels & is_chosen(rows["logit"])).astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            return dict(zip(self.classes, (found / (weights @ labels.astype(np.float64))).T, strict=True))
+    def recalls(self, rows: Rows) -> dict[str, Share]:
+        """Return the share of each class that was found; classes without images are left out."""
+        chosen, labels = is_chosen(rows["logit"]), rows["labels"]
+        shares = {name: Share(chosen[:, place], labels[:, place]) for place, name in enumerate(self.classes)}
+        return {name: share for name, share in shares.items() if share.counted.any()}
 
     def _ranked(self, rows: Rows, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the area under the ROC curve and the average precision of each class, ``[K, R]`` each."""
@@ -94,10 +94,10 @@ class MultiLabelEvaluator(Evaluator):
         areas, precisions = zip(*figures, strict=True)
         return np.stack(areas), np.stack(precisions)
 
-    def intervals(self, rows: Rows) -> dict[str, Estimate]:
-        """Return the exact matches, which are a proportion of the images."""
+    def shares(self, rows: Rows) -> dict[str, Share]:
+        """Return the exact matches."""
         exact = (rows["labels"] == is_chosen(rows["logit"])).all(axis=1)
-        return {"exact_match": proportion(int(exact.sum()), len(exact))}
+        return {"exact_match": Share(exact, np.ones(len(exact), dtype=bool))}
 
     def per_class(self, rows: Rows) -> list[dict[str, Any]]:
         """Return a row a class; recall and area with their intervals; what is undefined is null."""

@@ -113,7 +113,11 @@ class SubjectEvaluator(Evaluator):
         """Return all figures of the images' subjects, and in the details those of the images."""
         subjects, places = self.merge(images)
         evaluation = self.inner.evaluate(subjects)
-        of_images = bootstrap(lambda weights: self.inner.measure(images.rows, weights[:, places]), len(subjects))
+        of_images = bootstrap(
+            lambda weights: self.inner.measure(images.rows, weights[:, places]),
+            len(subjects),
+            inflated=self.inner.inflated,
+        )
         about = {
             "subjects": len(subjects),
             "metrics_of_images": {name: asdict(estimate) for name, estimate in of_images.items()},

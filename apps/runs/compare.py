@@ -90,7 +90,7 @@ def _figures(heading: str, figures: dict[str, Compared], shown: int | None) -> T
     headings = ["A", "B", "B - A", f"{CONFIDENCE:.0%} interval", "p"]
     table = Table(heading, *(["images"] if has_counts else []), *headings)
     for name, found in list(figures.items())[:shown]:
-        count = [str(found.images)] if has_counts else []
+        count = ["all" if found.images is None else str(found.images)] if has_counts else []
         table.add_row(name, *count, *figure_cells(found))
     return table
 

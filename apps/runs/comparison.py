@@ -1,17 +1,19 @@
 """Two models on the same images: differences of metrics and classes with intervals, and the images that tell."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from ...backbones.errors import UserError
-from ..evaluation import ImageScores
-from ..intervals import CONFIDENCE, Difference, Measure, paired_bootstrap, values_of
+from ..evaluation import ImageScores, Share
+from ..intervals import CONFIDENCE, Difference, Weights, mcnemar, paired_bootstrap, paired_proportions, values_of
 from .judged import Judged
+
+Shares = Mapping[str, Share]
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def compare_judged(first: Judged, second: Judged) -> Comparison:
     mine = first.select(common)
     others = second.select([places[name] for name in mine.names])
     _refuse_other_truth(mine, others)
-    metrics = compare_measures(mine.measure, others.measure, len(mine.names))
+    metrics = _compare_metrics(mine, others)
     primary = mine.card.primary or mine.evaluator.primary
     primary = primary if primary in metrics else next(iter(metrics))
     return Comparison(
@@ -122,11 +124,35 @@ def compare_judged(first: Judged, second: Judged) -> Comparison:
     )
 
 
-def compare_measures(first: Measure, second: Measure, images: int) -> dict[str, Compared]:
-    """Return the metrics that both models have, with B - A."""
-    before, after = values_of(first, images), values_of(second, images)
-    differences = paired_bootstrap(first, second, images)
-    return {name: Compared(before[name], after[name], found) for name, found in differences.items()}
+def _compare_metrics(first: Judged, second: Judged) -> dict[str, Compared]:
+    """Return the metrics that both models have, with B - A; of shares the closed interval, where there is one."""
+    images = len(first.names)
+    before, after = values_of(first.measure, images), values_of(second.measure, images)
+    differences = paired_bootstrap(first.measure, second.measure, images)
+    found = {name: Compared(before[name], after[name], shift) for name, shift in differences.items()}
+    shares = _compare_shares(first.shares(), second.shares())
+    return {name: shares.get(name, compared) for name, compared in found.items()}
+
+
+def _compare_shares(first: Sequence[Shares], second: Sequence[Shares]) -> dict[str, Compared]:
+    """Return the shares that both models have, with B - A; of several seeds by their means, resampling images."""
+    found = {}
+    for name, share in first[0].items():
+        if any(name not in shares for shares in (*first, *second)):
+            continue
+        before, after = ([shares[name].right[share.counted] for shares in each] for each in (first, second))
+        shift = (
+            paired_proportions(before[0], after[0])
+            if len(before) == len(after) == 1
+            else paired_bootstrap(partial(_mean_share, before), partial(_mean_share, after), len(before[0]))["share"]
+        )
+        images = None if share.counted.all() else int(share.counted.sum())
+        found[name] = Compared(float(np.mean(before)), float(np.mean(after)), shift, images)
+    return found
+
+
+def _mean_share(rights: Sequence[NDArray[np.bool_]], weights: Weights) -> dict[str, NDArray[np.float64]]:
+    return {"share": weights @ np.mean(rights, axis=0) / weights.sum(axis=1)}
 
 
 def verdict(comparison: Comparison) -> str:
@@ -141,18 +167,9 @@ def verdict(comparison: Comparison) -> str:
         )
     better, least, most = ("B", low, high) if low > 0 else ("A", -high, -low)
     text = f"{name}: {better} is better by {least:.1f} to {most:.1f} points ({comparison.images} images)."
-    test = comparison.disagreement
-    if test and test.p_value > 1 - CONFIDENCE and _counts_images(found, test, comparison.images):
-        text += (
-            f" But only {test.only_first + test.only_second} images tell them apart, and the exact test doesn't bear "
-            f"it out (p = {test.p_value:.3f})."
-        )
+    if found.difference.p_value > 1 - CONFIDENCE:
+        text += f" But the test doesn't bear it out (p = {found.difference.p_value:.3f})."
     return text
-
-
-def _counts_images(found: Compared, test: Disagreement, images: int) -> bool:
-    """Whether a metric is the share of images that are right, of which the exact test speaks."""
-    return bool(np.isclose(found.difference.value, (test.only_second - test.only_first) / images))
 
 
 def _refuse_unlike(first: Judged, second: Judged) -> None:
@@ -199,20 +216,13 @@ def _disagreement(first: Sequence[ImageScores], second: Sequence[ImageScores]) -
         return None
     only_first = int((first[0].correct & ~second[0].correct).sum())
     only_second = int((~first[0].correct & second[0].correct).sum())
-    total = only_first + only_second
-    return Disagreement(only_first, only_second, float(binomtest(only_first, total).pvalue) if total else 1.0)
+    return Disagreement(only_first, only_second, mcnemar(only_first, only_second))
 
 
 def _compare_classes(first: Judged, second: Judged) -> dict[str, Compared]:
     """Return the recalls of the classes, the largest difference first."""
-    images = len(first.names)
-    counts = {row["class"]: row["images"] for row in first.evaluator.per_class(first.parts[0].rows)}
-    found = compare_measures(first.recalls, second.recalls, images) if values_of(first.recalls, images) else {}
-    ordered = sorted(found, key=lambda name: -abs(found[name].difference.value))
-    return {
-        name: Compared(found[name].first, found[name].second, found[name].difference, counts.get(name))
-        for name in ordered
-    }
+    found = _compare_shares(first.recalls(), second.recalls())
+    return dict(sorted(found.items(), key=lambda row: -abs(row[1].difference.value)))
 
 
 def _find_unlike(first: Judged, second: Judged) -> list[dict[str, Any]]:

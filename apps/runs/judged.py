@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...backbones.errors import UserError, did_you_mean
 from ..card import Card
-from ..evaluation import EvaluatedImages, Evaluator, ImageScores, read_images
+from ..evaluation import EvaluatedImages, Evaluator, ImageScores, Share, read_images
 from ..intervals import Measure
 from ..outputs import RESULTS
 from ..repeats import mean_measure, run_images
@@ -46,10 +46,13 @@ class Judged:
         """The metrics, means over the seeds."""
         return partial(mean_measure, self.evaluator.measure, [part.rows for part in self.parts])
 
-    @property
-    def recalls(self) -> Measure:
-        """The recall of each class, means over the seeds."""
-        return partial(mean_measure, self.evaluator.recalls, [part.rows for part in self.parts])
+    def shares(self) -> list[dict[str, Share]]:
+        """Return for each seed the metrics that are shares of images."""
+        return [self.evaluator.shares(part.rows) for part in self.parts]
+
+    def recalls(self) -> list[dict[str, Share]]:
+        """Return for each seed the share of each class that was found."""
+        return [self.evaluator.recalls(part.rows) for part in self.parts]
 
     def scores(self) -> list[ImageScores]:
         """Return for each seed how well each image was done; nothing where the task has no such figure."""

@@ -10,6 +10,7 @@ from onetrunk.apps.intervals import (
     bootstrap,
     mean_of_proportions,
     paired_bootstrap,
+    paired_proportions,
     proportion,
     resamples,
     wilson,
@@ -88,6 +89,45 @@ def test_the_same_images_tell_models_apart_that_their_own_intervals_dont() -> No
     assert difference.low > 0
     assert difference.p_value < 0.01
     assert bootstrap(second, 200)["top1"].low < bootstrap(first, 200)["top1"].high
+
+
+def test_paired_proportions_match_newcombes_table() -> None:
+    """Newcombe 1998, table II, method 10: 36 right by both, 12 by one, 2 by the other."""
+    one = np.repeat([True, True, False], [36, 12, 2])
+    other = np.repeat([True, False, True], [36, 12, 2])
+    found = paired_proportions(other, one)
+    assert [round(found.value, 4), round(found.low, 4), round(found.high, 4)] == [0.2, 0.0569, 0.3404]
+    assert found.p_value == pytest.approx(2 * (1 + 14 + 91) / 2**14)  # the two tails of 14 coins
+
+
+def test_a_pair_of_images_is_no_certainty() -> None:
+    found = paired_proportions(np.array([True, True]), np.array([True, False]))
+    assert found.value == -0.5
+    assert found.low < -0.8
+    assert found.high > 0
+    assert found.p_value == 1
+
+
+def test_what_chance_only_raises_has_an_interval_around_its_value_and_towards_the_truth() -> None:
+    """A mean of absolute gaps whose truth is 0: the bootstrap's percentiles lie above it, and often above the value."""
+    generator = np.random.default_rng(0)
+    above_value, near_truth = 0, 0
+    for _ in range(40):
+        bins = generator.integers(0, 10, 150)
+        gaps = (generator.random(150) < 0.8) - 0.8
+
+        def measure(weights: np.ndarray, bins: np.ndarray = bins, gaps: np.ndarray = gaps) -> dict[str, np.ndarray]:
+            sums = (weights * gaps) @ np.eye(10)[bins]
+            return {"error": np.abs(sums).sum(axis=1) / weights.sum(axis=1)}
+
+        found = bootstrap(measure, 150, inflated=["error"])["error"]
+        assert 0 <= found.low <= found.value <= found.high
+        plain = bootstrap(measure, 150)["error"]
+        above_value += plain.low > plain.value
+        assert plain.low > 0.03
+        near_truth += found.low < 0.03
+    assert above_value > 0
+    assert near_truth > 20
 
 
 def test_a_mean_of_equal_classes_has_the_interval_of_all_their_images() -> None:

@@ -57,6 +57,15 @@ def test_seeds_give_means_and_spread(seeds: Path) -> None:
     assert card["cost"]["seconds"] == sum(card_of(seeds / name)["cost"]["seconds"] for name in ("seed-0", "seed-3"))
 
 
+def test_an_interval_of_seeds_is_as_careful_as_a_single_ones(seeds: Path) -> None:
+    """The bootstrap of few images, all of them right or of a mean that no image moves, would be a point."""
+    for metric in ("top1", "balanced_accuracy"):
+        own = [card_of(seeds / name)["metrics"][metric] for name in ("seed-0", "seed-3")]
+        figures = card_of(seeds)["metrics"][metric]
+        assert figures["low"] == pytest.approx(mean(row["low"] for row in own))
+        assert figures["high"] == pytest.approx(mean(row["high"] for row in own))
+
+
 def test_a_seed_of_several_is_the_run_of_that_seed_alone(seeds: Path, pictures: Path, tmp_path: Path) -> None:
     assert train(pictures, tmp_path / "run", "--seed", "3") == 0
     assert card_of(tmp_path / "run")["metrics"] == card_of(seeds / "seed-3")["metrics"]
@@ -168,3 +177,16 @@ def test_runs_that_are_judged_unlike_get_no_card(
     images.save(run / "seed-3" / "images.npz", evaluator)
     assert train(pictures, run, "--seeds", "0", "3", "--resume") == 2
     assert "seed 3 is judged in another way than seed 0" in capsys.readouterr().err
+
+
+def test_seeds_that_were_trained_on_other_data_get_no_card(
+    seeds: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(seeds, tmp_path / "run"))
+    card = card_of(run / "seed-0")
+    card["data"]["train"]["fingerprint"] = "of more images"
+    (run / "seed-0" / "results.json").write_text(json.dumps(card))
+    (run / "results.json").unlink()
+    assert train(pictures, run, "--seeds", "0", "3", "--resume") == 2
+    assert "seed 3 was trained on other data than seed 0" in capsys.readouterr().err
+    assert not (run / "results.json").exists()

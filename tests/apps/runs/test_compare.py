@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onetrunk.apps.cli import main
 from onetrunk.apps.evaluation import read_images
+from onetrunk.apps.intervals import paired_proportions
 from onetrunk.apps.runs import CompareOptions, compare
 
 #: 40 ants, 40 bees, 20 cats
@@ -31,13 +32,14 @@ def test_counted_by_hand(pair: tuple[Path, Path]) -> None:
     top1 = found.metrics["top1"]
     assert (top1.first, top1.second, found.images) == (pytest.approx(0.88), pytest.approx(0.97), 100)
     assert top1.difference.value == pytest.approx(0.09)
-    # ten images for B, one for A: each sample counts them as a multinomial does
     assert found.disagreement is not None
     assert (found.disagreement.only_first, found.disagreement.only_second) == (1, 10)
     assert found.disagreement.p_value == pytest.approx(2 * (1 + 11) / 2**11)  # the two tails of 11 coins
-    assert top1.difference.low == pytest.approx(0.03, abs=0.011)
-    assert top1.difference.high == pytest.approx(0.15, abs=0.011)
-    assert top1.difference.p_value < 0.01
+    right = [np.array(LABELS) == said for said in (wrong_at(*range(10), 40, 80), wrong_at(0, 1, 99))]
+    assert top1.difference == paired_proportions(*right)
+    assert top1.difference.p_value == found.disagreement.p_value
+    assert 0.01 < top1.difference.low < 0.03
+    assert 0.15 < top1.difference.high < 0.18
     assert next(iter(found.metrics)) == found.primary == "top1"
     low, high = 100 * top1.difference.low, 100 * top1.difference.high
     assert found.verdict == f"top1: B is better by {low:.1f} to {high:.1f} points (100 images)."
@@ -106,12 +108,22 @@ def test_the_worse_one_is_named_too(pair: tuple[Path, Path]) -> None:
     assert found.metrics["top1"].difference.value == pytest.approx(-0.09)
 
 
-def test_a_difference_of_few_images_is_doubted(write_evaluation) -> None:
-    """Five images against none: the bootstrap finds no sample without them, two coins in 64 do it by chance."""
+def test_a_difference_of_few_images_is_no_finding(write_evaluation) -> None:
+    """Five images against none: two coins in 64 do it by chance, though no resample is without them."""
     first, second = write_evaluation("a", LABELS, wrong_at(*range(5))), write_evaluation("b", LABELS, LABELS)
     found = compare(CompareOptions(first=str(first), second=str(second)))
-    assert found.metrics["top1"].difference.low > 0
-    assert "But only 5 images tell them apart, and the exact test doesn't bear it out (p = 0.062)." in found.verdict
+    assert found.metrics["top1"].difference.p_value == pytest.approx(2 / 2**5)
+    assert found.metrics["top1"].difference.low < 0.01
+    assert found.metrics["macro_f1"].difference.low > 0
+
+
+def test_a_class_of_two_images_is_no_certainty(write_evaluation) -> None:
+    labels = [0] * 8 + [1] * 2
+    folders = write_evaluation("a", labels, labels), write_evaluation("b", labels, [0] * 8 + [1, 0])
+    shift = compare(CompareOptions(first=str(folders[0]), second=str(folders[1]))).per_class["bee"].difference
+    assert (shift.value, shift.p_value) == (-0.5, 1)
+    assert shift.low < -0.8
+    assert shift.high > 0
 
 
 def test_a_model_doesnt_differ_from_itself(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,6 +223,14 @@ def test_folders_without_results_are_refused(trained_run: Path, write_evaluation
     damaged = Path(shutil.copytree(good, tmp_path / "damaged"))
     (damaged / "images.npz").write_bytes(b"PK")
     refused(damaged, r"images.npz' is damaged, or of another release")
+    whole = bytearray((Path(good) / "images.npz").read_bytes())
+    whole[60:80] = bytes(20)  # within the compressed numbers
+    (damaged / "images.npz").write_bytes(whole)
+    refused(damaged, r"images.npz' is damaged, or of another release")
+    images, evaluator = read_images(Path(good) / "images.npz")
+    evaluator.task = "of_a_later_release"
+    images.save(damaged / "images.npz", evaluator)
+    refused(damaged, r"images.npz' is damaged, or of another release: No module named .*of_a_later_release")
     (damaged / "images.npz").unlink()
     refused(damaged, r"images.npz' is missing, so .* can't be compared")
     (damaged / "results.json").write_text('{"task": 1}')
@@ -220,11 +240,3 @@ def test_folders_without_results_are_refused(trained_run: Path, write_evaluation
 def test_both_folders_have_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "compare", "only-one"]) == 2
     assert "Missing: B" in capsys.readouterr().err
-    whole = bytearray((Path(good) / "images.npz").read_bytes())
-    whole[60:80] = bytes(20)  # within the compressed numbers
-    (damaged / "images.npz").write_bytes(whole)
-    refused(damaged, r"images.npz' is damaged, or of another release")
-    images, evaluator = read_images(Path(good) / "images.npz")
-    evaluator.task = "of_a_later_release"
-    images.save(damaged / "images.npz", evaluator)
-    refused(damaged, r"images.npz' is damaged, or of another release: No module named .*of_a_later_release")
