@@ -204,7 +204,7 @@ class Task(pl.LightningModule):
         """Log the figures of all processes' batches, and outside of training keep the whole evaluation.
 
         Raises:
-            UserError: If outputs or losses aren't finite.
+            UserError: If outputs or losses aren't finite, or the metric that chooses the checkpoint is undefined.
         """
         pieces = [piece for part in gather(self._pieces) for piece in part]
         self._pieces = []
@@ -215,6 +215,8 @@ class Task(pl.LightningModule):
         images, skipped = join_pieces(pieces)
         if is_training:
             figures = self.evaluator.values(images)
+            if self.evaluator.primary not in figures:
+                raise _undefined_error(self.evaluator.primary)
         else:
             self.evaluation = self.evaluator.evaluate(images, skipped)
             if self.views:
@@ -264,6 +266,13 @@ def _single_value_error(error: ValueError, batch: Batch) -> ValueError:
         f"Batch normalisation can't train on a batch of {batch.size} image whose map has a single cell "
         f"(canvas {batch.context.canvas[0]}x{batch.context.canvas[1]}). "
         "Use a larger --batch-size, a larger --image-size, or --freeze all."
+    )
+
+
+def _undefined_error(metric: str) -> UserError:
+    return UserError(
+        f"'{metric}' can't choose the checkpoint: the images of the validation split that can be read leave it "
+        "undefined. Choose another metric with --select, or mend the images."
     )
 
 

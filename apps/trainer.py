@@ -53,7 +53,18 @@ def evaluate(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> tu
         finally:
             loader.close()
     assert task.evaluation is not None
+    print_undefined(task.evaluation)
     return task.evaluation, time.monotonic() - started
+
+
+def print_undefined(evaluation: Evaluation) -> None:
+    """Print a line on the metrics that have no value on the images, and why."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in evaluation.details.get("undefined", {}).items():
+        reasons.setdefault(reason, []).append(name)
+    if reasons:
+        listing = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
+        print(f"undefined and left out: {listing}")
 
 
 def predict(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> list[dict[str, Any]]:

@@ -36,6 +36,21 @@ def choose_positive(counts: Mapping[str, int], asked: str | None) -> str | None:
     return asked
 
 
+def undefined_binary(counts: Mapping[str, int], positive: str) -> dict[str, str]:
+    """Return the metrics of :func:`measure_binary` that have no value, and why.
+
+    Args:
+        counts: Images of either class.
+        positive: The positive class.
+    """
+    missing = [name for name, count in counts.items() if count == 0]
+    if not missing:
+        return {}
+    shares = ["sensitivity" if name == positive else "specificity" for name in missing]
+    reason = f"no image of {' and '.join(repr(name) for name in missing)}"
+    return {name: reason for name in BINARY_METRICS if name not in ("sensitivity", "specificity") or name in shares}
+
+
 def measure_binary(rows: Rows, positive: int, weights: Weights) -> dict[str, NDArray[np.float64]]:
     """Return the area under the ROC curve, average precision, sensitivity and specificity, each ``[R]``.
 

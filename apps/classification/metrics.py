@@ -13,7 +13,7 @@ from ...backbones.errors import unknown
 from ...datasets import Batch
 from ..evaluation import Evaluator, ImageScores, Rows, Share
 from ..intervals import Estimate, Weights, mean_of_proportions, proportion
-from .binary import BINARY_METRICS, binary_area, binary_shares, measure_binary
+from .binary import BINARY_METRICS, binary_area, binary_shares, measure_binary, undefined_binary
 from .calibration_error import calibration_error
 from .multilabel import MultiLabelEvaluator
 from .readout import TOP_K, Readout, top_probabilities, top_row
@@ -66,9 +66,9 @@ class ClassificationEvaluator(Evaluator):
         chosen = {"positive": self.positive, "primary": self.primary}
         return {"classes": list(self.classes), "readout": self.readout, **chosen}
 
-    def undefined(self, counts: Sequence[int], images: int) -> set[str]:
-        """Return the metrics that have no value on images of which so many belong to each class."""
-        return set(BINARY_METRICS) if self.positive and min(counts) == 0 else set()
+    def undefined(self, counts: Sequence[int], images: int) -> dict[str, str]:
+        """Return the metrics that have no value on images of which so many belong to each class, and why."""
+        return undefined_binary(dict(zip(self.classes, counts, strict=True)), self.positive) if self.positive else {}
 
     def collect(self, output: Tensor, batch: Batch) -> Rows:
         """Return the rows of a batch's logits ``[B, C]``."""
@@ -142,9 +142,12 @@ class ClassificationEvaluator(Evaluator):
         return _per_class(confusion_matrix(rows, len(self.classes)), self.classes)
 
     def details(self, rows: Rows) -> dict[str, Any]:
-        """Return the positive class, the confusion matrix where it is small, and the most confused pairs."""
-        positive = {"positive": self.positive} if self.positive else {}
-        return positive | _confusion_details(confusion_matrix(rows, len(self.classes)), self.classes)
+        """Return the positive class, what is undefined, the confusion matrix where it is small, most confused pairs."""
+        about: dict[str, Any] = {"positive": self.positive} if self.positive else {}
+        counts = np.bincount(rows["label"], minlength=len(self.classes)).tolist()
+        if undefined := self.undefined(counts, len(rows["label"])):
+            about["undefined"] = undefined
+        return about | _confusion_details(confusion_matrix(rows, len(self.classes)), self.classes)
 
     def describe(self, rows: Rows, index: int) -> dict[str, Any]:
         """Return an image's label, predicted class, whether it is right, and its most probable classes."""

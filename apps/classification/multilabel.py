@@ -43,9 +43,11 @@ class MultiLabelEvaluator(Evaluator):
         """Return the class names and what chose the checkpoint."""
         return {"classes": list(self.classes), "readout": self.readout, "positive": None, "primary": self.primary}
 
-    def undefined(self, counts: Sequence[int], images: int) -> set[str]:
-        """Return the metrics that have no value on images of which so many belong to each class."""
-        return set() if any(0 < count < images for count in counts) else {"average_precision", "auroc"}
+    def undefined(self, counts: Sequence[int], images: int) -> dict[str, str]:
+        """Return the metrics that have no value on images of which so many belong to each class, and why."""
+        if any(0 < count < images for count in counts):
+            return {}
+        return dict.fromkeys(("average_precision", "auroc"), "no class that some images have and others lack")
 
     def collect(self, output: Tensor, batch: Batch) -> Rows:
         """Return the rows of a batch's logits ``[B, K]``."""
@@ -109,6 +111,11 @@ class MultiLabelEvaluator(Evaluator):
             | _ranking_row(rows["labels"][:, index], rows["logit"][:, index], float(precisions[index]))
             for index, name in enumerate(self.classes)
         ]
+
+    def details(self, rows: Rows) -> dict[str, Any]:
+        """Return what is undefined."""
+        undefined = self.undefined(rows["labels"].sum(axis=0).tolist(), len(rows["labels"]))
+        return {"undefined": undefined} if undefined else {}
 
     def describe(self, rows: Rows, index: int) -> dict[str, Any]:
         """Return an image's labels, what was predicted, whether that is exactly right, and the best classes."""

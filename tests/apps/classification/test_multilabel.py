@@ -251,4 +251,7 @@ def test_a_metric_that_validation_leaves_undefined_chooses_nothing(
     assert command("train", *words) == 2
     assert "'average_precision' can't choose the checkpoint: the split 'val'" in capsys.readouterr().err
     assert command("train", *words, "--select", "micro_f1") == 0
-    assert "average_precision" not in card_of(tmp_path / "run")["metrics"]
+    card = card_of(tmp_path / "run")
+    assert "average_precision" not in card["metrics"]
+    reason = "no class that some images have and others lack"
+    assert card["details"]["undefined"] == {"average_precision": reason, "auroc": reason}
