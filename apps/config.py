@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..backbones.errors import UserError, unknown
-from .option_checks import check_freezing, check_image_size, check_range, check_repeats
+from .option_checks import check_effects, check_freezing, check_image_size, check_range, check_repeats
 
 Schedule = Literal["cosine", "constant", "one_cycle"]
 
@@ -201,6 +201,7 @@ class TrainingOptions(RuntimeOptions):
         check_range(self, "val_fraction", most=1)
         check_image_size(self.image_size)
         check_freezing(self)
+        check_effects(self)
         check_repeats(self)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any
 
 from ..backbones.errors import UserError
 
@@ -22,6 +23,66 @@ def check_range(options: object, *names: str, least: float = 0, most: float | No
             continue
         allowed = f"{least} or more" if most is None else f"{least} to {most}"
         raise UserError(f"--{name.replace('_', '-')} takes {allowed}, not {value}.")
+
+
+def check_effect(options: object, *names: str, has_effect: bool, needs: str) -> None:
+    """Refuse options that were set and change nothing; at their defaults they are fine, as in a complete configuration.
+
+    Args:
+        options: A command's.
+        names: Of fields; ``lora.rank`` is one of a group.
+        has_effect: Whether the other options give them one.
+        needs: What would, in the words of the command line.
+
+    Raises:
+        UserError: Naming the first.
+    """
+    for name in () if has_effect else names:
+        if not is_default(options, name):
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag}: has no effect without {needs}; leave it out, or add that.")
+
+
+def is_default(options: object, name: str) -> bool:
+    """Whether an option, ``lora.rank`` for one of a group, has the value that it has where nobody sets it."""
+    *groups, last = name.split(".")
+    owner: Any = options
+    for group in groups:
+        owner = getattr(owner, group)
+    field = next(field for field in fields(owner) if field.name == last)
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return bool(getattr(owner, last) == default)
+
+
+def check_effects(options: TrainingOptions) -> None:
+    """Refuse options of training that were set and change nothing.
+
+    Raises:
+        UserError: Naming the first.
+    """
+    check_effect(options, "lora.rank", "lora.alpha", has_effect=options.tune == "lora", needs="--tune lora")
+    thaws = frozen_epochs(options.freeze) > 0
+    check_effect(options, "optim.thaw_factor", has_effect=thaws, needs="--freeze until:N")
+    warms_up = options.optim.schedule != "one_cycle"
+    needs = "--optim.schedule cosine or constant"
+    check_effect(options, "optim.warmup_fraction", has_effect=warms_up, needs=needs)
+
+
+def note_unused_cut(options: TrainingOptions, *, is_cut: bool) -> None:
+    """Print a line where options about cutting a validation split were set, and nothing was cut with them.
+
+    Only that, because many data sets may share a configuration.
+
+    Args:
+        options: Those of training.
+        is_cut: Whether the validation split was cut, not one that the data set has.
+    """
+    used = {"split_seed"} if options.fold is not None else {"val_fraction", "split_seed"} if is_cut else set()
+    unused = [name for name in ("val_fraction", "split_seed") if name not in used and not is_default(options, name)]
+    if unused:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in unused)
+        reason = "--folds cuts all images" if options.fold is not None else "the data have a validation split"
+        print(f"without effect here: {flags}; {reason}")
 
 
 def frozen_epochs(freeze: str) -> int:

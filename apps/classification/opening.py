@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ...datasets import AnnotatedImages, DataError, open_dataset, require_label_sets, require_labels
 from ..model_file import read_description
+from ..option_checks import note_unused_cut
 from .options import EvaluateOptions, TrainOptions
 
 
@@ -17,6 +18,7 @@ def open_for_training(options: TrainOptions, split_file: Path) -> dict[str, Anno
         opened = replace(opened, splits_origin=cut.splits_origin) if cut.is_cut else opened
     else:
         opened = _cut(options)
+    note_unused_cut(options, is_cut=opened.is_cut)
     for note in opened.notes:
         print(note)
     is_multi_label = options.labels == "multi" or (options.labels == "auto" and gives_label_sets(opened))

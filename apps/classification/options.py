@@ -6,7 +6,7 @@ from typing import Literal
 from ...backbones.errors import UserError
 from .. import config
 from ..config import CheckedOptions, EvaluationOptions, PredictionOptions, TrainingOptions
-from ..option_checks import check_image_size, check_range
+from ..option_checks import check_effect, check_image_size, check_range
 from ..views import ViewOptions
 
 LossName = Literal["cross_entropy", "bce", "focal"]
@@ -107,6 +107,13 @@ class TrainOptions(TrainingOptions):
     head_options: HeadOptions = field(default_factory=HeadOptions)
     loss: LossOptions = field(default_factory=LossOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        super().__post_init__()
+        is_focal = self.loss.name == "focal"
+        check_effect(self, "loss.gamma", "loss.alpha", has_effect=is_focal, needs="--loss.name focal")
+        check_effect(self, "head_options.hidden", has_effect=self.head == "mlp", needs="--head mlp")
 
 
 @dataclass(kw_only=True)

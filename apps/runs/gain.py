@@ -12,7 +12,7 @@ from ...backbones.errors import UserError
 from ..arguments import parse_options
 from ..card import Card
 from ..cli import Command
-from ..config import TrainingOptions
+from ..config import LoraOptions, OptimOptions, TrainingOptions
 from ..intervals import CONFIDENCE
 from ..processes import is_first
 from ..run_folder import RunFolder, make_folder, replace_json
@@ -101,12 +101,14 @@ def _choose_recipes(run: RunFolder, trained: TrainingOptions) -> dict[str, Train
         UserError: If nothing does.
     """
     recipes = {}
+    # what goes with a tuning or a thaw has no effect without it, and would be refused
+    optim = replace(trained.optim, thaw_factor=OptimOptions().thaw_factor)
+    plain = replace(trained, freeze="none", tune="full", lora=LoraOptions(), optim=optim)
     if trained.weights != "none":
-        optim = replace(trained.optim, trunk_factor=1.0, layer_decay=1.0)
-        output = str(run.gain / RANDOM)
-        recipes[RANDOM] = replace(trained, weights="none", freeze="none", tune="full", optim=optim, output=output)
+        fast = replace(optim, trunk_factor=1.0, layer_decay=1.0)
+        recipes[RANDOM] = replace(plain, weights="none", optim=fast, output=str(run.gain / RANDOM))
     if trained.freeze != "all":
-        recipes[PROBE] = replace(trained, freeze="all", tune="full", output=str(run.gain / PROBE))
+        recipes[PROBE] = replace(plain, freeze="all", output=str(run.gain / PROBE))
     if not recipes:
         raise UserError(
             f"'{run.path}' is a probe of random weights: there is no pretraining and no fine-tuning to weigh."

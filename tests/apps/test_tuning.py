@@ -11,8 +11,7 @@ from safetensors.torch import load_file
 
 RANK = 2
 TINY = (
-    f"--image-size 32 --batch-size 8 --workers 0 --device cpu --learning-rate 0.01 --optim.trunk-factor 1"
-    f" --epochs 2 --lora.rank {RANK}"
+    "--image-size 32 --batch-size 8 --workers 0 --device cpu --learning-rate 0.01 --optim.trunk-factor 1 --epochs 2"
 ).split()
 
 
@@ -69,7 +68,7 @@ def test_lora_changes_the_weights_of_layers_and_nothing_else(
     trained_run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    assert tune(pictures, trained_run, run, "--tune", "lora") == 0
+    assert tune(pictures, trained_run, run, "--tune", "lora", "--lora.rank", str(RANK)) == 0
     convolutions = layers(torch.nn.Conv2d)
     assert changed(trained_run, run) == {f"{path}.weight" for path, _ in convolutions}
     card = card_of(run)
@@ -108,7 +107,7 @@ def test_below_a_frozen_level_nothing_changes(
 
 def test_a_tuned_run_resumes_and_evaluates(trained_run: Path, pictures: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert tune(pictures, trained_run, run, "--tune", "lora") == 0
+    assert tune(pictures, trained_run, run, "--tune", "lora", "--lora.rank", str(RANK)) == 0
     words = ["classification", "evaluate", "--model", str(run), "--data", str(pictures), "--workers", "0"]
     assert main([*words, "--device", "cpu", "--output", str(tmp_path / "again")]) == 0
     assert card_of(tmp_path / "again")["metrics"] == card_of(run)["metrics"]
