@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from .console import wide_console
 from .evaluation import Evaluation
 from .run_folder import replace_json, versions
 
@@ -118,9 +118,9 @@ def make_card(
 
 def print_card(card: Card, *, where: Path | None = None) -> None:
     """Print the card's figures as a table, and where the whole card lies."""
-    console = Console()
+    console = wide_console()
     title = f"{card.task} on {card.data['path']} ({card.split}, {card.samples['used']} images)"
-    console.print(title, highlight=False, soft_wrap=True)
+    console.print(title, soft_wrap=True)
     table = Table("metric", "mean" if card.repeats.get("over") == "seed" else "value", "95% interval")
     repeats = _repeat_columns(card.repeats)
     for column in next(iter(repeats.values()), {}):
@@ -145,7 +145,7 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
         lines.append(f"skipped    {skipped} images that can't be read; the card lists them")
     if where is not None:
         lines.append(f"card       {where}")
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+    console.print("\n".join(lines), soft_wrap=True)
 
 
 def _fixed_part(frozen: str, tuned: str) -> str:

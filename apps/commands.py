@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,8 +28,19 @@ def evaluate_command(
     where: Path | None,
     backbone: dict[str, Any],
     data: dict[str, Any],
+    contents: Mapping[str, int],
 ) -> Card:
-    """Evaluate a task, write card and predictions into ``where``, print the card and return it."""
+    """Evaluate a task, write card and predictions into ``where``, print the card and return it.
+
+    Args:
+        task: The task.
+        loader: Of the split's images.
+        options: How it runs, and what the split is called.
+        where: The folder for the files.
+        backbone: The card's facts about the trunk.
+        data: The card's facts about the data.
+        contents: A short hash of each image's file, by the image's name.
+    """
     started = time.monotonic()
     evaluation, seconds = evaluate(task, loader, prepare(task, options))
     card = make_card(
@@ -45,7 +56,7 @@ def evaluate_command(
     )
     if is_first():
         if where is not None:
-            write_evaluation(where, task, evaluation)
+            write_evaluation(where, task, evaluation, contents)
             card.write(where / RESULTS)
         print_card(card, where=where / RESULTS if where else None)
     return card

@@ -1,8 +1,17 @@
 """What every train command looks for in its data before the work starts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from ..datasets import AnnotatedImages, find_bad_images, find_duplicates, identify_contents, read_excerpts
+from ..datasets import (
+    AnnotatedImages,
+    Excerpt,
+    find_bad_images,
+    find_duplicates,
+    identify_contents,
+    read_excerpts,
+    short_hashes,
+)
 from ..datasets.duplicates import WITHIN
 from .checkpoints import bad_images_error
 from .config import RuntimeOptions
@@ -10,7 +19,28 @@ from .hardware import choose_workers
 from .processes import is_first
 
 
-def check_data(splits: Mapping[str, AnnotatedImages], options: RuntimeOptions) -> dict[str, str]:
+@dataclass(frozen=True)
+class Identity:
+    """What tells a split's images from others.
+
+    Attributes:
+        fingerprint: Of names, targets and contents.
+        contents: A short hash of each image's file, by the image's name.
+        unreadable: The names of images that can't be read and are left out, as far as a quick look can tell.
+    """
+
+    fingerprint: str
+    contents: Mapping[str, int]
+    unreadable: frozenset[str] = frozenset()
+
+
+def identify(images: AnnotatedImages, excerpts: Sequence[Excerpt | None] | None = None) -> Identity:
+    """Return what tells a split's images from others, reading the ends of the files unless that was done."""
+    read = read_excerpts(images.records) if excerpts is None else excerpts
+    return Identity(images.fingerprint(read), short_hashes(images.records, read))
+
+
+def check_data(splits: Mapping[str, AnnotatedImages], options: RuntimeOptions) -> dict[str, Identity]:
     """Look quickly at the images of a training, and print a line for each kind of harmful duplicates among them.
 
     The ends of each file are read; ``onetrunk data check`` looks at everything. Duplicates within a split are left to
@@ -21,7 +51,7 @@ def check_data(splits: Mapping[str, AnnotatedImages], options: RuntimeOptions) -
         options: What to do with bad images, and how many workers may look.
 
     Returns:
-        The fingerprint of each split, for which the same bytes would have to be read.
+        What identifies each split, for which the same bytes would have to be read.
 
     Raises:
         DataError: Naming every image that can't be read, unless such are to be skipped.
@@ -39,4 +69,6 @@ def check_data(splits: Mapping[str, AnnotatedImages], options: RuntimeOptions) -
             if finding.kind != WITHIN:
                 root = next(iter(splits.values())).root
                 print(f"warning: {finding.message} All of them: onetrunk data check --data {root}")
-    return {split: images.fingerprint(excerpts[split]) for split, images in splits.items()}
+    unreadable = frozenset(sample.name for sample in bad)
+    found = {split: identify(images, excerpts[split]) for split, images in splits.items()}
+    return {split: replace(identity, unreadable=unreadable) for split, identity in found.items()}

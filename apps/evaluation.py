@@ -25,8 +25,18 @@ from .intervals import Estimate, Weights, bootstrap, proportion, values_of
 from .run_folder import replacing
 
 #: What reading a damaged archive raises, or one of an app or evaluator that this release doesn't have.
-_DAMAGE = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, ImportError)
-_DAMAGE += (zlib.error, zipfile.BadZipFile)
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    ImportError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 #: What the keys of subjects' images begin with in an archive.
 _MEMBERS = "members."
 
@@ -120,11 +130,10 @@ class EvaluatedImages:
     def with_contents(self, hashes: Mapping[str, int]) -> "EvaluatedImages":
         """Return them with the hashes of their files, by the images' names."""
         if self.members is None:
-            return replace(self, contents=np.array([hashes.get(name, 0) for name in self.names], dtype=np.uint64))
-        images = self.members.images.with_contents(hashes)
-        contents = np.zeros(len(self), dtype=np.uint64)
-        np.add.at(contents, self.members.places, images.contents)  # modulo 2**64, in whatever order
-        return replace(self, contents=contents, members=replace(self.members, images=images))
+            return replace(self, contents=_look_up(hashes, self.names))
+        images, contents = self.members.images, np.zeros(len(self), dtype=np.uint64)
+        np.add.at(contents, self.members.places, _look_up(hashes, images.names))  # modulo 2**64, in whatever order
+        return replace(self, contents=contents, members=replace(self.members, images=images.with_contents(hashes)))
 
     def save(self, path: Path, evaluator: "Evaluator") -> None:
         """Write them as a NumPy archive, whole or not at all, with what rebuilds the evaluator."""
@@ -142,21 +151,25 @@ class EvaluatedImages:
         return arrays
 
 
+def _look_up(hashes: Mapping[str, int], names: Sequence[str]) -> NDArray[np.uint64]:
+    return np.array([hashes.get(name, 0) for name in names], dtype=np.uint64)
+
+
 @dataclass(frozen=True)
 class Members:
     """The images of which subjects were judged.
 
     Attributes:
         images: Of all subjects.
-        places: int64 ``[M]``: for each image the place of its subject.
+        places: ``[M]``: for each image the place of its subject.
     """
 
     images: EvaluatedImages
-    places: NDArray[np.int64]
+    places: NDArray[np.intp]
 
     def select(self, chosen: NDArray[np.intp], *, of: int) -> "Members":
         """Return those of some of the subjects, by their places among ``of``."""
-        moved = np.full(of, -1)
+        moved = np.full(of, -1, dtype=np.intp)
         moved[chosen] = np.arange(len(chosen))
         kept = np.flatnonzero(moved[self.places] >= 0)
         return Members(self.images.select(kept), moved[self.places][kept])

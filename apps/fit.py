@@ -44,6 +44,7 @@ class FitData:
         val: The split that chooses the checkpoint.
         train_fingerprint: Of the training split's records; a run resumes only on the same.
         val_fingerprint: Of the validation split's records.
+        val_contents: A short hash of each validation image's file, by the image's name.
         facts: The card's ``data``: at least the path.
         cut_split: The splits, where they were cut for this run; they are kept with it and with the model.
     """
@@ -52,6 +53,7 @@ class FitData:
     val: ResumableLoader
     train_fingerprint: str
     val_fingerprint: str
+    val_contents: Mapping[str, int]
     facts: dict[str, Any]
     cut_split: Mapping[str, Sequence[Record]] | None = None
 
@@ -106,7 +108,7 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
             data={**data.facts, "fingerprint": data.val_fingerprint, "train": _train_samples(data, bad_data)},
         )
         if is_first():
-            _write(run, task, card, evaluation)
+            _write(run, task, card, evaluation, data.val_contents)
     return card
 
 
@@ -144,10 +146,10 @@ def _prove(task: Task, proof: tuple[str, str], options: TrainingOptions) -> dict
     }
 
 
-def _write(run: RunFolder, task: Task, card: Card, evaluation: Evaluation) -> None:
+def _write(run: RunFolder, task: Task, card: Card, evaluation: Evaluation, contents: Mapping[str, int]) -> None:
     """Write what the run was for; the card last, because it says that the run is finished."""
     save_model(run.model, task, card, split=run.split)
-    write_evaluation(run.path, task, evaluation)
+    write_evaluation(run.path, task, evaluation, contents)
     card.write(run.card)
     print_card(card, where=run.card)
 

@@ -1,6 +1,7 @@
 """Where commands put what they computed, and predictions as files."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,18 @@ def output_folder(output: str | None, *names: str, overwrite: bool) -> Path | No
     return folder
 
 
-def write_evaluation(folder: Path, task: Task, evaluation: Evaluation) -> None:
-    """Write the predictions, and what the figures were computed from, for comparisons of runs."""
+def write_evaluation(folder: Path, task: Task, evaluation: Evaluation, contents: Mapping[str, int]) -> None:
+    """Write the predictions, and what the figures were computed from, for comparisons of runs.
+
+    Args:
+        folder: Where to.
+        task: Was evaluated.
+        evaluation: What came out.
+        contents: A short hash of each image's file, by the image's name.
+    """
     write_predictions(folder, evaluation.predictions)
     assert evaluation.images is not None
-    evaluation.images.save(folder / IMAGES, task.evaluator)
+    evaluation.images.with_contents(contents).save(folder / IMAGES, task.evaluator)
 
 
 def write_predictions(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from ..backbones.errors import UserError
 from .card import Card, print_card
 from .config import TrainingOptions
-from .evaluation import EvaluatedImages, Evaluator, Rows, read_images
+from .evaluation import EvaluatedImages, Evaluator, Rows, pool_images, read_images
 from .intervals import Weights, bootstrap
+from .members import describe_subjects
 from .outputs import IMAGES, PREDICTIONS, RESULTS, write_predictions
 from .processes import is_first
 from .run_folder import RunFolder, check_writable, holds_others, refuse_resume_and_overwrite, run_path
@@ -198,7 +199,7 @@ def _mean_metrics(parts: Sequence[EvaluatedImages], evaluator: Evaluator) -> dic
 def _folds_card(folder: Path, repeats: Sequence[Repeat], cards: Sequence[Card]) -> Card:
     """Return the card over the images of all folds; write them and their predictions, the folds one after another."""
     parts, evaluator = _read_alike(repeats)
-    images = _pool(parts)
+    images = pool_images(parts)
     evaluation = evaluator.evaluate(images)
     images.save(folder / IMAGES, evaluator)
     predictions = [
@@ -207,14 +208,15 @@ def _folds_card(folder: Path, repeats: Sequence[Repeat], cards: Sequence[Card]) 
         for row in json.loads((each.run.path / PREDICTIONS[0]).read_text(encoding="utf-8"))
     ]
     write_predictions(folder, predictions)
+    used = sum(card.samples["used"] for card in cards)
     skipped = [file for card in cards for file in card.samples["skipped_files"]]
     card = _join_cards(repeats, cards)
     return replace(
         card,
         metrics={name: asdict(estimate) for name, estimate in evaluation.metrics.items()},
         per_class=evaluation.per_class,
-        details=evaluation.details,
-        samples={"used": evaluation.used, "skipped": len(skipped), "skipped_files": skipped},
+        details={**evaluation.details, **describe_subjects(images, evaluator)},
+        samples={"used": used, "skipped": len(skipped), "skipped_files": skipped},
     )
 
 
@@ -228,13 +230,6 @@ def _read_alike(repeats: Sequence[Repeat]) -> tuple[list[EvaluatedImages], Evalu
                 f"{evaluator.description()}. Fix by an option what the training data choose."
             )
     return [images for images, _ in read], evaluator
-
-
-def _pool(parts: Sequence[EvaluatedImages]) -> EvaluatedImages:
-    """Return all images, numbered anew: those of the first part, then those of the second, and so on."""
-    rows = {key: np.concatenate([part.rows[key] for part in parts]) for key in parts[0].rows}
-    names = tuple(name for part in parts for name in part.names)
-    return EvaluatedImages(np.arange(len(names)), names, rows)
 
 
 def _join_cards(repeats: Sequence[Repeat], cards: Sequence[Card]) -> Card:

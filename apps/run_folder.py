@@ -170,23 +170,34 @@ def read_app(run: RunFolder) -> str:
 
 
 def _refuse_other_options(run: RunFolder, options: TrainingOptions) -> None:
-    given, stored = _flat(to_plain(options)), _flat(read_config(run))
-    for values in (given, stored):  # the same place, however it is written
-        values.update({key: str(Path(values[key]).resolve()) for key in _PATHS if Path(str(values[key])).exists()})
-    differences = [
-        f"--{key.replace('_', '-')} was {stored[key]} and is now {value}"
-        for key, value in given.items()
-        if key in stored
-        and key not in _FREE_TO_CHANGE
-        and value != stored[key]
-        # what `auto` stood for was chosen once, when the run began
-        and not (key == "precision" and value == "auto")
-    ]
-    if differences:
+    if differences := changed_options(run, options):
         raise UserError(
             f"The run in '{run.path}' can't go on with other options: {'; '.join(differences)}. "
             "Use the run's own, or start another run: --output DIR."
         )
+
+
+def changed_options(run: RunFolder, options: TrainingOptions, *, ignoring: Collection[str] = ()) -> list[str]:
+    """Return the options that differ from those that a run was started with, as ``--seed was 0 and is now 5``.
+
+    Args:
+        run: Holds a run.
+        options: Those of now.
+        ignoring: The names of options that may differ, besides those that change no result.
+    """
+    given, stored = _flat(to_plain(options)), _flat(read_config(run))
+    for values in (given, stored):  # the same place, however it is written
+        values.update({key: str(Path(values[key]).resolve()) for key in _PATHS if Path(str(values[key])).exists()})
+    return [
+        f"--{key.replace('_', '-')} was {stored[key]} and is now {value}"
+        for key, value in given.items()
+        if key in stored
+        and key not in _FREE_TO_CHANGE
+        and key not in ignoring
+        and value != stored[key]
+        # what `auto` stood for was chosen once, when the run began
+        and not (key == "precision" and value == "auto")
+    ]
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from .contents import class_names
 from .digits import write_digits
 from .duplicates import find_duplicates
 from .epoch_batches import EpochBatches
-from .excerpts import Excerpt, identify_contents, read_excerpts
+from .excerpts import Excerpt, identify_contents, read_excerpts, short_hashes
 from .findings import SEVERITIES, Finding, Report, Severity
 from .images import IMAGE_EXTENSIONS, MAX_PIXELS, ImageFacts, check_image, find_bad_images, inspect_image, read_image
 from .loading import ResumableLoader, SampleDataset
@@ -69,6 +69,7 @@ __all__ = [
     "require_label_sets",
     "require_labels",
     "seeded",
+    "short_hashes",
     "stratified_split",
     "train_transform",
     "write_digits",

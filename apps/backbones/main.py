@@ -34,8 +34,9 @@ def list_backbones(options: ListOptions) -> None:
 
 
 def _print_table(rows: list["BackboneDescription"]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from ..console import wide_console
 
     table = Table("name", "depth", "weights: top-1/top-5 %", "levels: channels/stride")
     for heading in ("M param.", "GMACs"):
@@ -51,9 +52,7 @@ def _print_table(rows: list["BackboneDescription"]) -> None:
             f"{row.gmacs:.2f}",
             ", ".join(row.offline_weights) or "-",
         )
-    # a table cut to 80 columns in a pipe would lose what scripts and grep look for
-    console = Console()
-    (console if console.is_terminal else Console(width=180)).print(table)
+    wide_console().print(table)
     print(
         "GMACs at the weights' own image size. `*` after a level: its map isn't exactly canvas/stride cells.\n"
         "Any network of timm: --backbone timm/NAME. In full: onetrunk backbones list --names vgg16 timm/convnext_tiny"

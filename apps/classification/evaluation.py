@@ -9,9 +9,10 @@ from ...datasets import AnnotatedImages, Record
 from ..card import Card
 from ..commands import evaluate_command
 from ..config import canvas_of
+from ..data_check import identify
 from ..inputs import InputRecipe, check_images, make_loader, make_recipe
 from ..model_file import load_model, read_description
-from ..outputs import PREDICTIONS, RESULTS, output_folder
+from ..outputs import IMAGES, PREDICTIONS, RESULTS, output_folder
 from ..task import Task
 from ..views import make_views
 from .opening import open_for_model, open_split
@@ -26,7 +27,7 @@ def run_evaluation(options: EvaluateOptions) -> Card:
     Raises:
         UserError: For a model, weights or data that can't be used.
     """
-    where = output_folder(options.output, RESULTS, *PREDICTIONS, overwrite=options.overwrite)
+    where = output_folder(options.output, RESULTS, IMAGES, *PREDICTIONS, overwrite=options.overwrite)
     if options.model is not None:
         task, backbone = _trained(options.model)
         images = open_for_model(options.model, options)
@@ -43,8 +44,11 @@ def run_evaluation(options: EvaluateOptions) -> Card:
     loader = make_loader(
         records, inputs.transform(), options, channels=inputs.channels, classes=task.description["classes"]
     )
-    facts = {"path": options.data, "fingerprint": images.fingerprint(), "split_origin": images.split_origin}
-    return evaluate_command(task, loader, options, where=where, backbone=backbone, data=facts)
+    identity = identify(images)
+    facts = {"path": options.data, "fingerprint": identity.fingerprint, "split_origin": images.split_origin}
+    return evaluate_command(
+        task, loader, options, where=where, backbone=backbone, data=facts, contents=identity.contents
+    )
 
 
 def _trained(model: str) -> tuple[Task, dict[str, Any]]:

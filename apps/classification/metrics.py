@@ -40,6 +40,8 @@ class ClassificationEvaluator(Evaluator):
     inflated = ("ece",)
     truth = ("label",)
     may_differ = ("primary", "readout")
+    lower_is_better = frozenset({"ece"})
+    kind = "one label an image"
 
     def __init__(
         self,

@@ -32,6 +32,8 @@ class MultiLabelEvaluator(Evaluator):
     inflated = ("ece",)
     readout: Readout = "sigmoid"
     truth = ("labels",)
+    lower_is_better = frozenset({"ece"})
+    kind = "any number of labels an image"
     selectable = ("average_precision", "auroc", "micro_f1", "macro_f1", "exact_match")
 
     def __init__(self, classes: Sequence[str], *, primary: str | None = None) -> None:

@@ -5,7 +5,7 @@ and an interval over pictures would be too narrow.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...datasets import AnnotatedImages, BadSample, Batch, Context, DataError, Record
-from ..evaluation import EvaluatedImages, Evaluation, Evaluator, Rows
-from ..intervals import Weights, bootstrap
+from ..evaluation import EvaluatedImages, Evaluation, Evaluator, Members, Rows
+from ..intervals import Weights
+from ..members import describe_subjects
 from ..task import Head, Task
 from .averaging import AveragingHead
 
@@ -113,17 +114,6 @@ class SubjectEvaluator(Evaluator):
         """Return all figures of the images' subjects, and in the details those of the images."""
         subjects, places = self.merge(images)
         evaluation = self.inner.evaluate(subjects)
-        of_images = bootstrap(
-            lambda weights: self.inner.measure(images.rows, weights[:, places]),
-            len(subjects),
-            inflated=self.inner.inflated,
-        )
-        about = {
-            "subjects": len(subjects),
-            "metrics_of_images": {name: asdict(estimate) for name, estimate in of_images.items()},
-            "note": "the figures are of subjects, each the mean of its images' probabilities; every interval, those of "
-            "metrics_of_images too, comes from resampling subjects",
-        }
         counts = np.bincount(places)
         rows = [{**row, "subject": self.subjects[row["image"]]} for row in self._predictions(images, skipped)] + [
             {"subject": row.pop("image"), "images": int(count), **row}
@@ -131,7 +121,7 @@ class SubjectEvaluator(Evaluator):
         ]
         return replace(
             evaluation,
-            details={**evaluation.details, "by_subject": about},
+            details={**evaluation.details, **describe_subjects(subjects, self.inner)},
             predictions=rows,
             used=len(images),
             skipped=tuple(skipped),
@@ -150,7 +140,11 @@ class SubjectEvaluator(Evaluator):
         first = [its_images[0] for its_images in members.values()]
         merged = _average_groups(torch.from_numpy(images.rows["output"]), members, self.average)
         rows = self.inner.collect(merged, _as_batch(images, first, list(members)))
-        return EvaluatedImages(images.indices[first], tuple(members), rows), places
+        kept = {key: array for key, array in images.rows.items() if key != "output" and not key.startswith(_TARGET)}
+        subjects = EvaluatedImages(
+            images.indices[first], tuple(members), rows, members=Members(replace(images, rows=kept), places)
+        )
+        return subjects, places
 
 
 def predict_folders(head: Head, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """Training a classifier, from the options to the card."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,7 +32,7 @@ from ..trunk import build_trunk
 from .binary import choose_positive
 from .calibration import calibrate
 from .losses import ClassLoss, readout_of
-from .metrics import make_evaluator
+from .metrics import ClassEvaluator, make_evaluator
 from .opening import gives_label_sets, open_for_training
 from .options import AugmentOptions, TrainOptions
 from .subjects import judge_by_subject
@@ -53,6 +55,8 @@ def run_training(options: TrainOptions) -> Card:
     splits = open_for_training(options, run.split)
     inputs = make_recipe(backbone.preprocessing, canvas_of(options.image_size), options.resize)
     task = _build(backbone, splits, inputs, options)
+    evaluator = task.evaluator
+    assert isinstance(evaluator, ClassEvaluator)
     if options.by_subject:
         judge_by_subject(task, splits["train"], splits["val"])
     if options.augment.mixup or options.augment.cutmix:
@@ -63,7 +67,7 @@ def run_training(options: TrainOptions) -> Card:
         print(keep_matching_rows(task, options.weights))
     _describe(task, splits, options)
     finish = calibrate if options.calibrate else None
-    return fit(task, _fit_data(splits, inputs, options), options, run, finish=finish)
+    return fit(task, _fit_data(splits, inputs, options, evaluator), options, run, finish=finish)
 
 
 def _build(backbone: Backbone, splits: dict[str, AnnotatedImages], inputs: InputRecipe, options: TrainOptions) -> Task:
@@ -82,11 +86,6 @@ def _build(backbone: Backbone, splits: dict[str, AnnotatedImages], inputs: Input
     readout = readout_of(options.loss, is_multi_label=is_multi_label)
     positive = None if is_multi_label else choose_positive(_deciding_counts(train, val, options), options.positive)
     evaluator = make_evaluator(train.classes, readout=readout, positive=positive, select=options.select)
-    if evaluator.primary in evaluator.undefined(list(val.class_counts().values()), len(val)):
-        raise DataError(
-            f"{options.data}: '{evaluator.primary}' can't choose the checkpoint: the split 'val' doesn't hold images "
-            "both with and without a class. Choose another metric with --select, or another split."
-        )
     return build_task(
         backbone,
         train.classes,
@@ -110,13 +109,36 @@ def _deciding_counts(train: AnnotatedImages, val: AnnotatedImages, options: Trai
     return {name: count + val.class_counts()[name] for name, count in counts.items()}
 
 
-def _fit_data(splits: dict[str, AnnotatedImages], inputs: InputRecipe, options: TrainOptions) -> FitData:
+def _refuse_undefined(
+    evaluator: ClassEvaluator, val: AnnotatedImages, unreadable: Collection[str], options: TrainOptions
+) -> None:
+    """Refuse a metric that has no value on the images of the validation split that can be read.
+
+    Raises:
+        DataError: Saying so.
+    """
+    records = tuple(record for record in val.records if record.name not in unreadable)
+    counts = replace(val, splits={**val.splits, val.split: records}).class_counts()
+    if reason := evaluator.undefined(list(counts.values()), len(records)).get(evaluator.primary):
+        left_out = len(val) - len(records)
+        unread = f", and {left_out} of its images can't be read" if left_out else ""
+        raise DataError(
+            f"{options.data}: '{evaluator.primary}' can't choose the checkpoint: the split 'val' doesn't hold images "
+            f"both with and without a class ({reason}{unread}). Choose another metric with --select, or another split."
+        )
+
+
+def _fit_data(
+    splits: dict[str, AnnotatedImages], inputs: InputRecipe, options: TrainOptions, evaluator: ClassEvaluator
+) -> FitData:
     """Check the data, and return their loaders with what the run keeps of them.
 
     Raises:
-        DataError: Naming every image that can't be read, unless such are to be skipped.
+        DataError: Naming every image that can't be read, unless such are to be skipped; and if those that can be read
+            leave the metric undefined that chooses the checkpoint.
     """
-    fingerprints = check_data(splits, options)
+    identities = check_data(splits, options)
+    _refuse_undefined(evaluator, splits["val"], identities["val"].unreadable, options)
     train = splits["train"]
 
     def loader(split: str, transform: Transform, **settings: Any) -> ResumableLoader:
@@ -128,8 +150,9 @@ def _fit_data(splits: dict[str, AnnotatedImages], inputs: InputRecipe, options: 
     return FitData(
         train=loader("train", augmentation, seed=options.seed, shuffle=True, sample_weights=weights),
         val=loader("val", inputs.transform()),
-        train_fingerprint=fingerprints["train"],
-        val_fingerprint=fingerprints["val"],
+        train_fingerprint=identities["train"].fingerprint,
+        val_fingerprint=identities["val"].fingerprint,
+        val_contents=identities["val"].contents,
         facts={"path": options.data, "split_origin": train.split_origin},
         cut_split=train.splits if train.is_cut else None,
     )

@@ -82,15 +82,12 @@ def check_data_set(options: CheckOptions) -> Report:
 
 def print_report(report: Report) -> None:
     """Print the images of each class by split, then the findings from the worst on, then how many there are."""
-    from rich.console import Console
-
     from ...datasets import SEVERITIES
     from ...datasets.findings import count
     from ...datasets.label_findings import CLASS_COUNTS
+    from ..console import wide_console
 
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:  # names of files that are cut at 80 columns in a pipe are lost for grep
-        console = Console(highlight=False, markup=False, width=180)
+    console = wide_console()
     console.print(
         f"{report.data}: {count(report.counts['images'], 'image')}, "
         f"{count(report.counts['classes'], 'class', 'classes')} (split: {report.split_origin})",

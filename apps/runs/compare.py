@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..console import wide_console
 from ..intervals import CONFIDENCE
 from ..outputs import output_folder
 from ..run_folder import replace_json, replacing
@@ -43,26 +44,21 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
                 writer.writerow([kind, name, images, *row])
 
 
-def wide_console() -> Console:
-    """Return a console that doesn't cut tables to 80 columns in a pipe, where grep would miss names."""
-    console = Console(highlight=False, markup=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, width=180)
-
-
 def print_comparison(comparison: Comparison, *, shown: int | None) -> None:
     """Print a comparison; ``shown`` classes and images at most."""
     console = wide_console()
     console.print(
-        f"A: {comparison.first}\nB: {comparison.second}\n{comparison.images} images that both were judged on",
+        f"A: {comparison.first}\nB: {comparison.second}\n"
+        f"{comparison.images} {comparison.unit}s that both were judged on",
         soft_wrap=True,
     )
     for note in comparison.notes:
         console.print(note, soft_wrap=True)
-    console.print(_figures("metric", comparison.metrics, None))
+    console.print(_figures("metric", _marked(comparison), None, comparison.unit))
     console.print(comparison.verdict, soft_wrap=True, style="bold")
     if test := comparison.disagreement:
         console.print(
-            f"only A is right on {test.only_first} images, only B on {test.only_second}; "
+            f"only A is right on {test.only_first} {comparison.unit}s, only B on {test.only_second}; "
             f"exact McNemar test: p = {test.p_value:.4f}",
             soft_wrap=True,
         )
@@ -73,11 +69,11 @@ def print_comparison(comparison: Comparison, *, shown: int | None) -> None:
             soft_wrap=True,
         )
     if comparison.per_class:
-        console.print(_figures("recall of", comparison.per_class, shown))
+        console.print(_figures("recall of", comparison.per_class, shown, comparison.unit))
         _print_rest(console, len(comparison.per_class), shown, "classes")
     if comparison.unlike:
-        console.print(_unlike_images(comparison.unlike[:shown]))
-        _print_rest(console, len(comparison.unlike), shown, "images that only one has right")
+        console.print(_unlike_images(comparison.unlike[:shown], comparison.unit))
+        _print_rest(console, len(comparison.unlike), shown, f"{comparison.unit}s that only one has right")
 
 
 def _print_rest(console: Console, total: int, shown: int | None, what: str) -> None:
@@ -85,10 +81,20 @@ def _print_rest(console: Console, total: int, shown: int | None, what: str) -> N
         console.print(f"... and {total - shown:,} more {what}: --all")
 
 
-def _figures(heading: str, figures: dict[str, Compared], shown: int | None) -> Table:
+def _marked(comparison: Comparison) -> dict[str, Compared]:
+    """Return the metrics under names that say where less is better."""
+    return {metric_label(comparison, name): found for name, found in comparison.metrics.items()}
+
+
+def metric_label(comparison: Comparison, name: str) -> str:
+    """Return a metric's name for a table, marked where less is better."""
+    return f"{name} (lower is better)" if name in comparison.lower_is_better else name
+
+
+def _figures(heading: str, figures: dict[str, Compared], shown: int | None, unit: str) -> Table:
     has_counts = any(found.images is not None for found in figures.values())
     headings = ["A", "B", "B - A", f"{CONFIDENCE:.0%} interval", "p"]
-    table = Table(heading, *(["images"] if has_counts else []), *headings)
+    table = Table(heading, *([f"{unit}s"] if has_counts else []), *headings)
     for name, found in list(figures.items())[:shown]:
         count = ["all" if found.images is None else str(found.images)] if has_counts else []
         table.add_row(name, *count, *figure_cells(found))
@@ -107,8 +113,8 @@ def figure_cells(found: Compared) -> list[str]:
     ]
 
 
-def _unlike_images(rows: list[dict[str, Any]]) -> Table:
-    table = Table("image", "label", "A", "A's p of it", "B", "B's p of it", title="where only one is right")
+def _unlike_images(rows: list[dict[str, Any]], unit: str) -> Table:
+    table = Table(unit, "label", "A", "A's p of it", "B", "B's p of it", title="where only one is right")
     for row in rows:
         label = row.get("label", ";".join(row.get("labels", ())))
         cells = [cell for key in ("first", "second") for cell in _judgement(row[key])]

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backbones.errors import UserError
-from ..evaluation import ImageScores, Share
+from ..evaluation import Evaluator, ImageScores, Share
 from ..intervals import CONFIDENCE, Difference, Weights, mcnemar, paired_bootstrap, paired_proportions, values_of
-from .judged import Judged
+from .judged import Judged, other_contents
 
 Shares = Mapping[str, Share]
 
@@ -55,7 +55,7 @@ class Comparison:
     Attributes:
         first: A's folder.
         second: B's folder.
-        images: How many images both were judged on.
+        images: How many images, or other units, both were judged on.
         only_first: How many more A has; they are left out.
         only_second: How many more B has; they are left out.
         primary: The metric of the verdict.
@@ -65,6 +65,8 @@ class Comparison:
         unlike: The images that one has right and the other hasn't, those with the largest difference of the
             probability of the truth first; of several seeds, the share that is right.
         notes: What else one has to know, full sentences.
+        unit: What was judged: ``image`` or ``subject``.
+        lower_is_better: The metrics of which less is better.
     """
 
     first: str
@@ -78,6 +80,8 @@ class Comparison:
     per_class: dict[str, Compared] = field(default_factory=dict)
     unlike: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unit: str = "image"
+    lower_is_better: list[str] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
@@ -100,12 +104,13 @@ def compare_judged(first: Judged, second: Judged) -> Comparison:
     common = [place for place, name in enumerate(first.names) if name in places]
     if not common:
         raise UserError(
-            f"'{first.path}' and '{second.path}' share no image: '{first.names[0]}' and the like against "
+            f"'{first.path}' and '{second.path}' share no {first.unit}: '{first.names[0]}' and the like against "
             f"'{second.names[0]}' and the like. Evaluate both on the same split."
         )
     mine = first.select(common)
     others = second.select([places[name] for name in mine.names])
     _refuse_other_truth(mine, others)
+    _refuse_other_contents(mine, others)
     metrics = _compare_metrics(mine, others)
     primary = mine.card.primary or mine.evaluator.primary
     primary = primary if primary in metrics else next(iter(metrics))
@@ -121,6 +126,8 @@ def compare_judged(first: Judged, second: Judged) -> Comparison:
         per_class=_compare_classes(mine, others),
         unlike=_find_unlike(mine, others),
         notes=_notes(first, second, common),
+        unit=mine.unit,
+        lower_is_better=sorted(mine.evaluator.lower_is_better & set(metrics)),
     )
 
 
@@ -162,23 +169,34 @@ def verdict(comparison: Comparison) -> str:
     interval = f"{CONFIDENCE:.0%} interval {low:+.1f} to {high:+.1f}"
     if not (low > 0 or high < 0):
         return (
-            f"{name}: no difference that {comparison.images} images can show "
+            f"{name}: no difference that {comparison.images} {comparison.unit}s can show "
             f"(B - A is {100 * found.difference.value:+.1f} points, {interval})."
         )
     better, least, most = ("B", low, high) if low > 0 else ("A", -high, -low)
-    text = f"{name}: {better} is better by {least:.1f} to {most:.1f} points ({comparison.images} images)."
+    text = f"{name}: {better} is better by {least:.1f} to {most:.1f} points ({comparison.images} {comparison.unit}s)."
     if found.difference.p_value > 1 - CONFIDENCE:
         text += f" But the test doesn't bear it out (p = {found.difference.p_value:.3f})."
     return text
 
 
 def _refuse_unlike(first: Judged, second: Judged) -> None:
+    if first.unit != second.unit:
+        raise UserError(
+            f"'{first.path}' was judged by {first.unit}, '{second.path}' by {second.unit}: one of them with "
+            "--by-subject, the other without. Evaluate both alike."
+        )
     if first.evaluator.judges_as(second.evaluator):
         return
-    one, other = ({"task": each.evaluator.task, **each.evaluator.description()} for each in (first, second))
-    keys = [key for key in one | other if one.get(key) != other.get(key) and key not in first.evaluator.may_differ]
+    one, other = (_describe(each.evaluator) for each in (first, second))
+    aside = set(first.evaluator.may_differ) & set(second.evaluator.may_differ)
+    keys = [key for key in one | other if one.get(key) != other.get(key) and key not in aside]
     differences = "; ".join(f"{key}: {_shorten(one.get(key))} against {_shorten(other.get(key))}" for key in keys)
     raise UserError(f"'{first.path}' and '{second.path}' were judged in different ways ({differences}).")
+
+
+def _describe(evaluator: Evaluator) -> dict[str, Any]:
+    kind = {"judged": evaluator.kind} if evaluator.kind else {}
+    return {"task": evaluator.task, **kind, **evaluator.description()}
 
 
 def _shorten(value: Any) -> str:
@@ -196,16 +214,30 @@ def _refuse_other_truth(first: Judged, second: Judged) -> None:
             )
 
 
+def _refuse_other_contents(first: Judged, second: Judged) -> None:
+    differs = np.flatnonzero(other_contents(first.contents, second.contents))
+    if len(differs):
+        raise UserError(
+            f"'{first.path}' and '{second.path}' have {len(differs)} of {len(first.names)} {first.unit}s under the "
+            f"same name but with other contents, such as '{first.names[differs[0]]}': these are other data, or files "
+            "that have changed in between. Evaluate both on the same data: evaluate --output DIR."
+        )
+
+
 def _notes(first: Judged, second: Judged, common: Sequence[int]) -> list[str]:
     notes = []
     for label, each in (("A", first), ("B", second)):
         if more := len(each.names) - len(common):
-            notes.append(f"{label} has {more} more images, which are left out.")
+            notes.append(f"{label} has {more} more {each.unit}s, which are left out.")
         if len(each.parts) > 1:
             notes.append(f"{label} is the mean of {len(each.parts)} seeds; how much seeds differ isn't in an interval.")
     prints = [each.card.data.get("fingerprint") for each in (first, second)]
-    if set(first.names) == set(second.names) and None not in prints and prints[0] != prints[1]:
-        notes.append("The names are the same, but the contents of the images have changed in between.")
+    if first.contents is None or second.contents is None:
+        if set(first.names) == set(second.names) and None not in prints:
+            if prints[0] != prints[1]:
+                notes.append("The names are the same, but the contents of the images have changed in between.")
+        else:
+            notes.append("Images were matched by their names alone: an older release kept no hash of their files.")
     if first.card.split != second.card.split:
         notes.append(f"A was judged on '{first.card.split}', B on '{second.card.split}'.")
     return notes

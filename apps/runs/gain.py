@@ -13,10 +13,11 @@ from ..arguments import parse_options
 from ..card import Card
 from ..cli import Command
 from ..config import LoraOptions, OptimOptions, TrainingOptions
+from ..console import wide_console
 from ..intervals import CONFIDENCE
 from ..processes import is_first
-from ..run_folder import RunFolder, make_folder, replace_json
-from .compare import figure_cells, wide_console
+from ..run_folder import RunFolder, changed_options, make_folder, replace_json
+from .compare import figure_cells, metric_label
 from .comparison import Comparison, compare_judged
 from .judged import read_card, read_judged
 from .options import GainOptions
@@ -67,8 +68,13 @@ def train_and_compare(options: GainOptions) -> list[Gain]:
     recipes = _choose_recipes(run, trained)
     for name, recipe in recipes.items():
         print(f"\n{name}: {_RECIPES[name]}")
-        _prepare(run, RunFolder(run.gain / name), overwrite=options.overwrite)
-        command.run(recipe)
+        other = RunFolder(run.gain / name)
+        _prepare(run, other, overwrite=options.overwrite)
+        _refuse_other_recipe(run, other, recipe)
+        if not other.is_finished:
+            command.run(recipe)
+        if is_first():
+            _refuse_other_data(run, other)
     if not is_first():
         return []
     judged = read_judged(run.path)
@@ -116,6 +122,39 @@ def _choose_recipes(run: RunFolder, trained: TrainingOptions) -> dict[str, Train
     return recipes
 
 
+def _refuse_other_recipe(run: RunFolder, other: RunFolder, recipe: TrainingOptions) -> None:
+    """Refuse what was trained, or begun, with other options than the run has now.
+
+    Where it was trained matters only until it is: a training goes on exactly on the same device.
+
+    Raises:
+        UserError: Naming the options, and how to train it anew.
+    """
+    if not is_first() or not other.holds_run:
+        return
+    if differences := changed_options(other, recipe, ignoring=("device",) if other.is_finished else ()):
+        is_device = any(difference.startswith("--device ") for difference in differences)
+        hint = "To go on with it, leave out --device. Or train" if is_device else "Train"
+        raise UserError(
+            f"'{other.path}' was trained with other options: {'; '.join(differences)}. {hint} it anew: "
+            f"onetrunk runs gain {run.path} --overwrite"
+        )
+
+
+def _refuse_other_data(run: RunFolder, other: RunFolder) -> None:
+    """Refuse what was trained on other images than the run: the data changed, before it was trained or after.
+
+    Raises:
+        UserError: Saying so.
+    """
+    mine, others = (read_card(one.path).data for one in (run, other))
+    if (mine["train"]["fingerprint"], mine["fingerprint"]) != (others["train"]["fingerprint"], others["fingerprint"]):
+        raise UserError(
+            f"'{other.path}' was trained on other data than '{run.path}'; did the data change? Restore them or train "
+            f"the run itself again, then: onetrunk runs gain {run.path} --overwrite"
+        )
+
+
 def _prepare(run: RunFolder, other: RunFolder, *, overwrite: bool) -> None:
     """Make the folder of what is compared with the run, and give it the run's own split where that was cut."""
     if not is_first():
@@ -134,12 +173,12 @@ def _plain(gain: Gain) -> dict[str, Any]:
 
 def _print_gains(run: RunFolder, gains: list[Gain]) -> None:
     console = wide_console()
-    images = gains[0].comparison.images
-    console.print(f"\nwhat {run.path} is better by, on the same {images} images", soft_wrap=True)
-    table = Table("metric", "against", "it", "the run", "gain", f"{CONFIDENCE:.0%} interval", "p")
+    about = gains[0].comparison
+    console.print(f"\n{run.path} against what it has to be compared with: {about.images} {about.unit}s", soft_wrap=True)
+    table = Table("metric", "against", "it", "the run", "run - it", f"{CONFIDENCE:.0%} interval", "p")
     for gain in gains:
         for name, found in gain.comparison.metrics.items():
-            table.add_row(name, gain.against, *figure_cells(found))
+            table.add_row(metric_label(gain.comparison, name), gain.against, *figure_cells(found))
     console.print(table)
     for gain in gains:
         console.print(gain.sentence, style="bold", soft_wrap=True)

@@ -36,6 +36,16 @@ class Judged:
     parts: tuple[EvaluatedImages, ...]
     evaluator: Evaluator
 
+    @property
+    def unit(self) -> str:
+        """What each of the images is: an ``image``, or a ``subject`` that several images were judged together for."""
+        return self.parts[0].unit
+
+    @property
+    def contents(self) -> NDArray[np.uint64] | None:
+        """The short hashes of their files; nothing where a release wrote them that didn't keep them."""
+        return self.parts[0].contents
+
     def select(self, places: Sequence[int]) -> "Judged":
         """Return some of the images, by their places among these."""
         parts = tuple(part.select(places) for part in self.parts)
@@ -78,12 +88,19 @@ def read_judged(path: Path) -> Judged:
         read.append(read_images(file))
     parts = tuple(images for images, _ in read)
     names = parts[0].names
-    if any(part.names != names for part in parts):
+    if any(part.names != names or other_contents(part.contents, parts[0].contents).any() for part in parts):
         raise UserError(f"The seeds in '{path}' were validated on different images. Train again: --overwrite.")
     if len(set(names)) < len(names):
         twice = next(name for place, name in enumerate(names) if name in names[:place])
         raise UserError(f"'{path}' has two images called '{twice}', so images can't be matched by their names.")
     return Judged(path, card, names, parts, read[0][1])
+
+
+def other_contents(first: NDArray[np.uint64] | None, second: NDArray[np.uint64] | None) -> NDArray[np.bool_]:
+    """Return for each image whether two hashes of its file are known and differ; nothing where none are known."""
+    if first is None or second is None:
+        return np.zeros(0, dtype=bool)
+    return np.asarray((first != second) & (first != 0) & (second != 0))
 
 
 def read_card(path: Path) -> Card:
@@ -93,6 +110,9 @@ def read_card(path: Path) -> Card:
         UserError: If there is none, saying what the folder is instead, or if it is damaged.
     """
     file = path / RESULTS
+    if path.is_file():
+        inside = f" Name the one that it lies in: {path.parent}" if path.with_name(RESULTS).is_file() else ""
+        raise UserError(f"'{path}' is a file; a run or an evaluation is a folder.{inside}")
     if not path.is_dir():
         near = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()]) if path.parent.is_dir() else ""
         raise UserError(f"There is no folder '{path}'.{near}")

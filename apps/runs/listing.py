@@ -14,8 +14,8 @@ from rich.table import Table
 
 from ...backbones.errors import UserError
 from ..card import Card
+from ..console import wide_console
 from ..run_folder import RunFolder, read_app, read_config
-from .compare import wide_console
 from .options import ListOptions
 
 FINISHED = "finished"

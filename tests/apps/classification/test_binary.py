@@ -88,6 +88,17 @@ def test_without_images_of_a_class_its_figures_are_left_out() -> None:
     assert isinstance(found["specificity"], Estimate)
 
 
+@pytest.mark.parametrize(("only", "missing"), [(0, "sick"), (1, "healthy")])
+def test_what_is_left_out_is_listed_with_the_reason(only: int, missing: str) -> None:
+    evaluator = ClassificationEvaluator(CLASSES, positive="sick")
+    evaluation = evaluator.evaluate(images_of(evaluator, torch.tensor([[2.0, 1], [0, 1]]), torch.tensor([only] * 2)))
+    left_out = {"auroc", "average_precision", "sensitivity" if missing == "sick" else "specificity"}
+    assert evaluation.details["undefined"] == dict.fromkeys(left_out, f"no image of '{missing}'")
+    assert (
+        set(evaluator.measure(evaluation.images.rows, np.ones((1, 2), dtype=int))) - set(evaluation.metrics) == left_out
+    )
+
+
 def test_a_class_against_the_rest_is_read_as_its_share_of_all_sigmoids() -> None:
     evaluator = ClassificationEvaluator(CLASSES, positive="sick", readout="one_vs_rest")
     images = images_of(evaluator, torch.tensor([[-1.0, 2], [-200, -300]]), torch.tensor([1, 1]))
@@ -228,6 +239,38 @@ def test_a_metric_that_validation_leaves_undefined_chooses_nothing(
     shutil.rmtree(tmp_path / "data" / "val" / "red")
     assert train(tmp_path / "data", tmp_path / "run", "--select", "auroc") == 2
     assert "'auroc' can't choose the checkpoint: the split 'val' doesn't hold" in capsys.readouterr().err
+    assert train(tmp_path / "data", tmp_path / "run", "--epochs", "1") == 0
+    line = "undefined and left out: auroc, average_precision, sensitivity (no image of 'red')\n"
+    assert line in capsys.readouterr().out
+    assert set(card_of(tmp_path / "run")["details"]["undefined"]) == {"auroc", "average_precision", "sensitivity"}
+
+
+def spoil(picture: Path, *, keep_ends: bool) -> None:
+    """Cut a picture off in the middle, or damage its middle so that only decoding it shows that."""
+    content = bytearray(picture.read_bytes())
+    middle = len(content) // 2
+    if keep_ends:
+        content[middle - 400 : middle + 400] = bytes(800)
+    picture.write_bytes(content if keep_ends else content[:middle])
+
+
+@pytest.mark.parametrize(("keep_ends", "patience"), [(False, []), (True, []), (True, ["--fit.patience", "1"])])
+def test_a_metric_that_skipped_images_leave_undefined_chooses_nothing(
+    two_colours: Path, tmp_path: Path, keep_ends: bool, patience: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(two_colours, tmp_path / "data")
+    for picture in (tmp_path / "data" / "val" / "red").iterdir():
+        spoil(picture, keep_ends=keep_ends)
+    more = ["--bad-data", "skip", "--select", "auroc", *patience]
+    assert train(tmp_path / "data", tmp_path / "run", *more) == 2
+    error = capsys.readouterr().err
+    if keep_ends:
+        assert "'auroc' can't choose the checkpoint: the images of the validation split that can be read leave" in error
+        assert "Choose another metric with --select, or mend the images" in error
+    else:
+        assert "'auroc' can't choose the checkpoint: the split 'val' doesn't hold" in error
+        assert "(no image of 'red', and 5 of its images can't be read)" in error
+        assert not (tmp_path / "run").exists()
 
 
 def test_folds_of_balanced_data_look_for_the_same_class(pictures: Path, tmp_path: Path) -> None:

@@ -143,6 +143,22 @@ def test_evaluate_repeats_the_subjects_figures(
     assert found["details"]["by_subject"]["metrics_of_images"].keys() == kept["metrics"].keys()
 
 
+def test_folds_count_subjects_and_their_images(subject_table: Path, tmp_path: Path) -> None:
+    words = ["classification", "train", "--data", str(subject_table), "--output", str(tmp_path / "folds"), *TINY]
+    assert main([*words, "--by-subject", "--folds", "2", "--epochs", "1"]) == 0
+    card = json.loads((tmp_path / "folds" / "results.json").read_text())
+    subjects, evaluator = read_images(tmp_path / "folds" / "images.npz")
+    assert subjects.members is not None
+    assert card["samples"]["used"] == len(subjects.members.images) == 48
+    assert card["details"]["by_subject"]["subjects"] == len(subjects) == 27
+    of_images = card["details"]["by_subject"]["metrics_of_images"]
+    assert of_images["top1"]["value"] == pytest.approx(evaluator.values(subjects.members.images)["top1"])
+    parts = [json.loads((tmp_path / "folds" / f"fold-{n}" / "predictions.json").read_text()) for n in (1, 2)]
+    right = [row["correct"] for rows in parts for row in rows if "images" not in row]
+    assert of_images["top1"]["value"] == pytest.approx(np.mean(right))
+    assert len(right) == 48
+
+
 def test_a_folder_without_subjects_is_refused_by_the_command(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,6 +75,8 @@ def test_the_same_command_goes_on(tuned: Path, capsys: pytest.CaptureFixture[str
     assert "points of top1" in shown
     assert "fine-tuning against the probe " in shown
     assert "from random weights, all of the trunk trained at the head's rate" in shown
+    assert "ece (lower is better)" in shown
+    assert "┃ gain" not in shown  # of a metric of which less is better, more is none
 
 
 def test_a_run_that_is_replaced_keeps_its_gain_until_that_is_too(
@@ -85,9 +87,39 @@ def test_a_run_that_is_replaced_keeps_its_gain_until_that_is_too(
     assert train(uncut, run, "--weights", weights, "--seed", "5", "--overwrite") == 0
     assert (run / "gain" / "random" / "results.json").is_file()
     assert main(["runs", "gain", str(run), "--workers", "0"]) == 2
-    assert "--seed was 0 and is now 5" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "--seed was 0 and is now 5" in error
+    assert f"Train it anew: onetrunk runs gain {run} --overwrite" in error
+    assert "--output" not in error
     assert main(["runs", "gain", str(run), "--workers", "0", "--overwrite"]) == 0
     assert config_of(run / "gain" / "random")["seed"] == 5
+
+
+def test_where_it_was_trained_matters_only_until_it_is(
+    tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(tuned, tmp_path / "run"))
+    assert main(["runs", "gain", str(run), "--device", "auto"]) == 0
+    (run / "gain" / "probe" / "results.json").unlink()
+    assert main(["runs", "gain", str(run), "--device", "auto"]) == 2
+    error = capsys.readouterr().err
+    assert "--device was cpu and is now auto" in error
+    assert f"leave out --device. Or train it anew: onetrunk runs gain {run} --overwrite" in error
+
+
+def test_what_was_trained_on_other_data_is_no_comparison(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = Path(shutil.copytree(pictures, tmp_path / "data")), tmp_path / "run"
+    assert train(data, run, "--weights", "none") == 0
+    for number in range(6):
+        (data / "train" / "red" / f"{number:02}.png").unlink()
+    for _ in range(2):  # just trained, and found there
+        assert main(["runs", "gain", str(run)]) == 2
+        error = capsys.readouterr().err
+        assert f"probe' was trained on other data than '{run}'" in error
+        assert f"onetrunk runs gain {run} --overwrite" in error
+    assert not (run / "gain" / "gain.json").exists()
 
 
 def test_a_folder_that_holds_only_a_gain_is_free_for_a_run(tuned: Path, uncut: Path, tmp_path: Path) -> None:
