@@ -58,11 +58,6 @@ class StopRequest:
         if self.signal_number is None:
             self.signal_number = signal_number
 
-    @property
-    def is_requested(self) -> bool:
-        """Whether a signal came."""
-        return self.signal_number is not None
-
     def raise_if_requested(self) -> None:
         """Raise :class:`Interrupted` if a signal came."""
         if self.signal_number is not None:

@@ -16,7 +16,7 @@ from .findings import SEVERITIES, Finding, Report, Severity
 from .images import IMAGE_EXTENSIONS, MAX_PIXELS, ImageFacts, check_image, find_bad_images, inspect_image, read_image
 from .loading import ResumableLoader, SampleDataset
 from .mixing import Mixing
-from .open import FORMATS, open_dataset
+from .open import open_dataset
 from .pictures import list_pictures
 from .randomness import seeded
 from .sample import BadSample, Batch, Context, DataError, Record, Sample, TargetEncoder, collate
@@ -24,7 +24,6 @@ from .splits import fold_splits, read_split, stratified_split, write_split
 from .transforms import AugmentPolicy, FitMode, Transform, eval_transform, train_transform
 
 __all__ = [
-    "FORMATS",
     "IMAGE_EXTENSIONS",
     "MAX_PIXELS",
     "SEVERITIES",

@@ -60,10 +60,6 @@ class AnnotatedImages:
         """Return the number of records in the split."""
         return len(self.records)
 
-    def split_names(self) -> tuple[str, ...]:
-        """Return which splits there are; ``all`` can be opened besides."""
-        return tuple(self.splits)
-
     def select(self, split: str) -> "AnnotatedImages":
         """Return another split of the same data set, without reading the folder again.
 
@@ -103,6 +99,8 @@ class AnnotatedImages:
         if not 1 <= fold <= folds:
             raise DataError(f"{self.root}: there is no fold {fold} of {folds}; folds are counted from 1.")
         pool = [record for records in sources.values() for record in records]
+        if self.format != "table":  # as a file of this cut is read back: a training depends on the order
+            pool.sort(key=lambda record: record.name)
         splits = fold_splits(pool, folds=folds, seed=seed)[fold - 1]
         splits |= {split: records for split, records in self.found.items() if split == "test"}
         origin = f"fold {fold} of {folds}, seed {seed} of {'+'.join(filter(None, sources)) or 'everything'}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..backbones.errors import did_you_mean, unknown
+from ..backbones.errors import did_you_mean
 from .annotated_images import AnnotatedImages, note_splits
 from .contents import Contents, raise_faults
 from .image_folder import describe_folder, read_image_folder
@@ -12,21 +12,19 @@ from .splits import ALL, apply_split, read_split, stratified_split
 from .table import TABLE_EXTENSIONS, read_table
 from .voc import find_voc_below, holds_voc, read_voc
 
-FORMATS = ("auto", "image_folder", "table", "voc")
-
 _ORIGINS = {"image_folder": "folders", "table": "column", "voc": "lists"}
 """What the splits that a data set has are made of."""
+
+_READERS = {"image_folder": read_image_folder, "table": read_table, "voc": read_voc}
 
 
 def open_dataset(
     path: Path | str,
     split: str,
     *,
-    format: str = "auto",
     split_seed: int = 0,
     val_fraction: float = 0.2,
     split_file: Path | None = None,
-    count_difficult: bool = False,
 ) -> AnnotatedImages:
     """Open one split of a data set. No picture is read.
 
@@ -39,23 +37,14 @@ def open_dataset(
         path: A folder with class folders (see ``image_folder.py``), a folder in the VOC layout (see ``voc.py``), or a
             CSV or Parquet table (see ``table.py``).
         split: ``train``, ``val``, ``test`` or a synonym, or ``all``.
-        format: ``auto``, ``image_folder``, ``table`` or ``voc``.
         split_seed: The seed of the cut.
         val_fraction: The share of the cut.
         split_file: A file of ``write_split`` that overrides all this; records it doesn't list are left out and noted.
-        count_difficult: In the VOC layout, whether objects marked as difficult count as labels.
 
     Raises:
         DataError: Saying what is wrong with the path, the layout, the split or a class, and what is understood.
     """
-    opened, faults = open_with_faults(
-        path,
-        format=format,
-        split_seed=split_seed,
-        val_fraction=val_fraction,
-        split_file=split_file,
-        count_difficult=count_difficult,
-    )
+    opened, faults = open_with_faults(path, split_seed=split_seed, val_fraction=val_fraction, split_file=split_file)
     raise_faults(opened.root, faults)
     return opened.select(split)
 
@@ -63,11 +52,9 @@ def open_dataset(
 def open_with_faults(
     path: Path | str,
     *,
-    format: str = "auto",
     split_seed: int = 0,
     val_fraction: float = 0.2,
     split_file: Path | None = None,
-    count_difficult: bool = False,
 ) -> tuple[AnnotatedImages, list[str]]:
     """Open all of a data set but what is wrong with it, for which ``open_dataset`` refuses it.
 
@@ -77,11 +64,9 @@ def open_with_faults(
     Raises:
         DataError: As ``open_dataset``, where nothing sound is left or it can't be told what the path is.
     """
-    if format not in FORMATS:
-        raise unknown("data format", format, FORMATS)
     root = Path(path)
-    layout = _find_format(root) if format == "auto" else format
-    contents = _read(root, layout, count_difficult)
+    layout = _find_format(root)
+    contents = _READERS[layout](root)
     if split_file is not None or not any(contents.splits.values()):
         raise_faults(root, contents.faults)
     found, notes = contents.splits, list(contents.notes)
@@ -114,12 +99,6 @@ def _find_format(root: Path) -> str:
         f"{root}: a data set is a folder or a table ({', '.join(TABLE_EXTENSIONS)}), not a file like this. The folder "
         f"around it holds {describe_folder(root.parent)}."
     )
-
-
-def _read(root: Path, layout: str, count_difficult: bool) -> Contents:
-    if layout == "voc":
-        return read_voc(root, count_difficult=count_difficult)
-    return read_table(root) if layout == "table" else read_image_folder(root)
 
 
 def _note_classes(root: Path, contents: Contents) -> list[str]:

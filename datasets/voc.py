@@ -8,9 +8,8 @@
 
 Everingham et al. 2010 (The PASCAL Visual Object Classes Challenge, section 3.1) ask of each picture whether an object
 of a class is in it. So the ``labels`` of a picture are the sorted names of its objects, each once; a picture without
-objects is one of no class, a negative. An object marked ``difficult`` doesn't count, unless that is asked for. The
-challenge's own measure leaves a picture out for a class of which it has difficult objects only; here it counts as one
-without that class.
+objects is one of no class, a negative. An object marked ``difficult`` doesn't count. The challenge's own measure
+leaves a picture out for a class of which it has difficult objects only; here it counts as one without that class.
 
 The splits are ``train``, ``val`` and ``test`` of ``ImageSets/Main``. ``trainval`` is read where neither train nor val
 is there, and then val is cut from it by a seed. The lists of a single class (``cat_train.txt``) and other folders of
@@ -41,12 +40,11 @@ def find_voc_below(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"*/{_PICTURES}") if holds_voc(path.parent))
 
 
-def read_voc(root: Path, *, count_difficult: bool = False) -> Contents:
+def read_voc(root: Path) -> Contents:
     """Read the names, lists and annotations of a VOC folder; no picture is opened.
 
     Args:
         root: The folder that holds ``JPEGImages`` and ``Annotations``.
-        count_difficult: Whether objects marked as difficult count as well.
 
     Returns:
         What it holds. Its ``faults`` name the file, and the element or line: XML that can't be parsed, an object
@@ -54,10 +52,8 @@ def read_voc(root: Path, *, count_difficult: bool = False) -> Contents:
         listed name without annotation, or listed twice.
 
     Raises:
-        DataError: No such layout, no annotations, an empty list, two lists for one split.
+        DataError: No annotations, an empty list, two lists for one split.
     """
-    if not holds_voc(root):
-        raise DataError(f"{root}: no VOC layout; that has the folders '{_PICTURES}' and '{_ANNOTATIONS}'.")
     annotations = {path.stem: path for path in (root / _ANNOTATIONS).glob("[!.]*.xml")}
     if not annotations:
         raise DataError(f"{root / _ANNOTATIONS}: no annotations; they end in .xml.")
@@ -69,9 +65,9 @@ def read_voc(root: Path, *, count_difficult: bool = False) -> Contents:
         for name in names:
             with contents.gathering():
                 read[split].append(_read_annotation(annotations[name], pictures.get(name, []), root / _PICTURES))
-    contents.splits = {split: _make_records(found, root, count_difficult) for split, found in read.items()}
+    contents.splits = {split: _make_records(found, root) for split, found in read.items()}
     hidden = sum(len(one.difficult - one.classes) for found in read.values() for one in found)
-    if hidden and not count_difficult:
+    if hidden:
         contents.notes.append(
             f"{root}: {hidden} times all objects of a class in a picture are marked as difficult; they don't count."
         )
@@ -87,11 +83,11 @@ class _Annotation(NamedTuple):
     """Of the difficult ones."""
 
 
-def _make_records(annotations: list[_Annotation], root: Path, count_difficult: bool) -> tuple[Record, ...]:
-    records = []
-    for picture, classes, difficult in annotations:
-        labels = classes | difficult if count_difficult else classes
-        records.append(Record(picture, {"labels": tuple(sorted(labels))}, picture.relative_to(root).as_posix()))
+def _make_records(annotations: list[_Annotation], root: Path) -> tuple[Record, ...]:
+    records = [
+        Record(one.picture, {"labels": tuple(sorted(one.classes))}, one.picture.relative_to(root).as_posix())
+        for one in annotations
+    ]
     return tuple(sorted(records, key=lambda record: record.name))
 
 

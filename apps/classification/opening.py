@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from ...datasets import AnnotatedImages, DataError, open_dataset, require_label_sets, require_labels
+from ...datasets import AnnotatedImages, DataError, open_dataset, read_split, require_label_sets, require_labels
 from ..model_file import read_description
 from ..option_checks import note_unused_cut
 from .options import EvaluateOptions, TrainOptions
@@ -64,7 +64,8 @@ def open_for_model(model: str, options: EvaluateOptions) -> AnnotatedImages:
     Its images come with the kind of labels that the model gives.
 
     Raises:
-        DataError: Also for data that have no splits of their own and aren't those that the model was trained on.
+        DataError: Also for data that have no splits of their own and aren't those that the model was trained on; and
+            for a split of such with images that the model was trained on.
     """
     folder, description = read_description(model)
     is_multi_label = description["readout"] == "sigmoid"
@@ -78,9 +79,36 @@ def open_for_model(model: str, options: EvaluateOptions) -> AnnotatedImages:
     except DataError:  # it lacks images of the cut
         is_own = False
     if not is_own:
-        return open_split(options, is_multi_label=is_multi_label)
+        images = open_split(options, is_multi_label=is_multi_label)
+        _refuse_trained(images, cut)
+        return images
     print(f"{options.split} is the split that the model was trained with ({cut})")
     return images
+
+
+def _refuse_trained(images: AnnotatedImages, cut: Path) -> None:
+    """Refuse a split, other than ``train``, that holds images which a model's own cut gave it to learn.
+
+    Names are all that tells. Where some of the cut are missing, the data may be others with like names: a warning then.
+
+    Raises:
+        DataError: Saying how many, and what to do.
+    """
+    chosen = read_split(cut)
+    trained = [record.name for record in images.records if chosen.get(record.name) == "train"]
+    if images.split == "train" or not trained:
+        return
+    count = f"{len(trained)} of the {len(images)} images of '{images.split}'"
+    if chosen.keys() <= {record.name for record in images.everything}:
+        raise DataError(
+            f"{images.root}: {count} are images that the model was trained on, e.g. {trained[0]} ({cut}), and its own "
+            "'val' isn't in these data as it was. Restore the data, or evaluate images that are new to the model. To "
+            "evaluate everything all the same: --split all"
+        )
+    print(
+        f"warning: {count} have the names of images that the model was trained on, e.g. {trained[0]} ({cut}); if they "
+        "are the same images, the figures flatter the model."
+    )
 
 
 def open_split(options: EvaluateOptions, *, is_multi_label: bool = False) -> AnnotatedImages:

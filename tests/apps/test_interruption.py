@@ -18,7 +18,7 @@ def test_a_deferred_signal_waits_to_be_asked_for_also_when_sent_twice() -> None:
         request.is_deferred = True
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert request.is_requested
+        assert request.signal_number == signal.SIGTERM
         with pytest.raises(Interrupted):
             request.raise_if_requested()
 

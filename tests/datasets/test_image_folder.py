@@ -12,7 +12,7 @@ def test_names_labels_and_classes(pets):
     assert train.records[0].path == pets / "train" / "cat" / "00.jpg"
     assert train.records[0].targets == {"label": "cat"}
     assert [record.name for record in train.records] == sorted(record.name for record in train.records)
-    assert (train.format, train.split_origin, train.split_names()) == ("image_folder", "folders", ("train", "val"))
+    assert (train.format, train.split_origin, tuple(train.splits)) == ("image_folder", "folders", ("train", "val"))
     assert train.class_counts() == {"cat": 12, "dog": 11}
     assert train.notes == ()
 
@@ -74,7 +74,7 @@ def test_leftovers_are_noted(tmp_path, draw):
     draw(tmp_path / "test" / "1.png")
     draw(tmp_path / "sketches" / "1.png")
     data = open_dataset(tmp_path, "train")
-    assert data.split_names() == ("train", "val")
+    assert tuple(data.splits) == ("train", "val")
     assert any("in no class folder: 1 picture (stray.png)" in note for note in data.notes)
     assert any("test holds no class folders and isn't used; it holds 1 picture" in note for note in data.notes)
     assert any("not used beside the split folders: 1 folder (sketches)" in note for note in data.notes)
@@ -99,7 +99,7 @@ def test_without_train_the_classes_are_those_there_are(tmp_path, draw):
     draw(tmp_path / "val" / "n02" / "a.png")
     draw(tmp_path / "val" / "n01" / "a.png")
     data = open_dataset(tmp_path, "val")
-    assert (data.classes, data.split_names(), data.split_origin) == (("n01", "n02"), ("val",), "folders")
+    assert (data.classes, tuple(data.splits), data.split_origin) == (("n01", "n02"), ("val",), "folders")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 import shutil
 
 import pytest
-from onetrunk.backbones.errors import UserError
 from onetrunk.datasets import DataError, open_dataset, write_split
+from onetrunk.datasets.image_folder import read_image_folder
+from onetrunk.datasets.table import read_table
 
 
 def _names(data):
@@ -18,7 +19,7 @@ def test_all_is_every_record_of_every_split_in_their_order(tmp_path, pets, asked
     assert _names(data) == [name for part in parts for name in part]
     assert (data.split, data.split_origin, len(data)) == ("all", "all", 23 + 5 + 5)
     assert data.class_counts() == {"cat": 12 + 3 + 3, "dog": 11 + 2 + 2}
-    assert data.split_names() == ("train", "val", "test")
+    assert tuple(data.splits) == ("train", "val", "test")
     assert data.select("val") == open_dataset(root, "val")
     assert open_dataset(root, "test").select("all") == data
     assert data.fingerprint() != data.select("train").fingerprint()
@@ -149,17 +150,12 @@ def test_a_file_that_is_no_table_is_refused(pets):
         open_dataset(pets / "train" / "cat" / "00.jpg", "train")
 
 
-def test_an_unknown_format_is_refused(pets):
-    with pytest.raises(UserError, match=r"Unknown data format 'tables'.*Did you mean 'table'"):
-        open_dataset(pets, "train", format="tables")
-
-
-def test_a_folder_opened_as_a_table_and_the_reverse_are_refused(pets, tmp_path):
+def test_a_table_or_folder_that_can_not_be_read_is_refused(pets, tmp_path):
     with pytest.raises(DataError, match="the table can't be read"):
-        open_dataset(pets, "train", format="table")
+        read_table(pets)
     (tmp_path / "a.csv").write_text("x")
     with pytest.raises(DataError, match="the folder can't be read"):
-        open_dataset(tmp_path / "a.csv", "train", format="image_folder")
+        read_image_folder(tmp_path / "a.csv")
 
 
 def test_images_of_no_class_at_all_are_refused(tmp_path, draw):

@@ -1,6 +1,7 @@
 import pyarrow
 import pytest
 from onetrunk.datasets import DataError, open_dataset
+from onetrunk.datasets.table import read_table
 from pyarrow import parquet
 
 
@@ -37,7 +38,7 @@ def test_csv_with_splits(write, tmp_path, separator, start):
     train = open_dataset(path, "train")
     assert train.classes == ("01", "1"), "labels are text"
     assert [record.path for record in train.records] == [tmp_path / "img" / "0.png", tmp_path / "img" / "1.png"]
-    assert (train.format, train.split_origin, train.split_names()) == ("table", "column", ("train", "val"))
+    assert (train.format, train.split_origin, tuple(train.splits)) == ("table", "column", ("train", "val"))
     assert [record.targets for record in train.select("val").records] == [{"label": "01"}, {"label": "1"}]
 
 
@@ -51,7 +52,7 @@ def test_all_of_a_table_with_and_without_splits(write):
     split = write("path,label,split\nimg/2.png,b,val\nimg/1.png,a,train\nimg/0.png,b,train\nimg/3.png,a,test\n")
     data = open_dataset(split, "all")
     assert [record.name for record in data.records] == [f"img/{index}.png" for index in (1, 0, 2, 3)]
-    assert (data.split_origin, data.split_names()) == ("all", ("train", "val", "test"))
+    assert (data.split_origin, tuple(data.splits)) == ("all", ("train", "val", "test"))
     unsplit = open_dataset(write("path,label\nimg/1.png,a\nimg/0.png,a\n", "unsplit.csv"), "all")
     assert [record.name for record in unsplit.records] == ["img/1.png", "img/0.png"], "the table's order"
 
@@ -155,7 +156,7 @@ def test_other_encodings_and_broken_parquet_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"a\.parquet: the Parquet table can't be read"):
         open_dataset(tmp_path / "a.parquet", "train")
     with pytest.raises(DataError, match=r"gone\.csv: the table can't be read"):
-        open_dataset(tmp_path / "gone.csv", "train", format="table")
+        read_table(tmp_path / "gone.csv")
 
 
 def test_parquet_without_a_label_in_a_row(tmp_path, write):
