@@ -128,7 +128,8 @@ class RuntimeOptions(CheckedOptions):
     num_nodes: int = 1
     """On how many machines the same command was started."""
     strategy: str = "auto"
-    """How several devices work together, a name of Lightning's strategies: auto, ddp, fsdp and others."""
+    """How several devices work together: auto, ddp, ddp_find_unused_parameters_false or
+    ddp_find_unused_parameters_true, as Lightning names them."""
     bad_data: Literal["error", "skip"] = "error"
     """What to do with images that can't be read: stop and name them, or leave them out, count and list them."""
 

@@ -1,7 +1,8 @@
 """Several processes that train or evaluate together: who writes, and what all of them know.
 
 Every process runs the same command. The first one (rank 0) owns the run's folder, the log and the terminal; the others
-compute. Lightning starts them, or something outside it did (``torchrun``); either way ``LOCAL_RANK`` tells.
+compute. Lightning starts them, or something outside it did (``torchrun``), and ``LOCAL_RANK`` tells them apart. On each
+further machine a person starts the command with ``NODE_RANK``; Lightning adds ``LOCAL_RANK`` when its work begins.
 """
 
 import os
@@ -20,9 +21,17 @@ def is_first() -> bool:
     known = os.environ
     if "RANK" in known:  # torchrun
         return known["RANK"] == "0"
-    if "LOCAL_RANK" in known:  # Lightning, and whoever starts processes as it does
-        return known["LOCAL_RANK"] == "0" and known.get("NODE_RANK", "0") == "0"
-    return not is_under_slurm() or known["SLURM_PROCID"] == "0"
+    if is_under_slurm() and "LOCAL_RANK" not in known:
+        return known["SLURM_PROCID"] == "0"
+    # Lightning, and whoever starts processes as it does; before it has started any, the node's rank is all there is
+    node = known.get("NODE_RANK", known.get("GROUP_RANK", "0"))
+    return known.get("LOCAL_RANK", "0") == "0" and node == "0"
+
+
+def describe_rank() -> str:
+    """Return what the environment says of this process's rank, as ``NODE_RANK=1``."""
+    names = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", *(("SLURM_PROCID",) if is_under_slurm() else ()))
+    return " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
 
 
 def is_under_slurm() -> bool:
@@ -34,7 +43,10 @@ def end_with_parent() -> None:
     """End this process when the one that started it is gone.
 
     If the first process is killed while the others still wait to meet it, nothing else tells them for half an hour.
+    What a person started on another machine has a shell for a parent, and may outlive it.
     """
+    if "LOCAL_RANK" not in os.environ and not is_under_slurm():
+        return
     parent = os.getppid()
 
     def watch() -> None:

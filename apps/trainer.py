@@ -17,7 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-from ..backbones.errors import UserError
+from ..backbones.errors import UserError, did_you_mean
 from ..datasets import ResumableLoader
 from .card import Cost
 from .checkpoints import AtomicCheckpointIO, BadData
@@ -26,8 +26,12 @@ from .evaluation import Evaluation
 from .hardware import choose_device, peak_memory_mib
 from .interruption import Interrupted, StopRequest, stop_on_signals
 from .option_checks import frozen_epochs
-from .processes import gather, is_first, is_under_slurm
+from .processes import describe_rank, gather, is_first, is_under_slurm
 from .task import Task
+
+#: Lightning's strategies that start processes by the command line, which knows how to be one of several, and keep the
+#: whole model in each, as checkpoints do here.
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 
 #: How gloo and NCCL say that the process at the other end is gone.
 _LOST_PEER = re.compile(r"gloo|nccl|ProcessGroup|Connection (closed|reset)|Broken pipe", re.IGNORECASE)
@@ -126,10 +130,13 @@ def make_trainer(options: RuntimeOptions, *, callbacks: list[pl.Callback], **set
         settings: More of the trainer's own arguments.
 
     Raises:
-        UserError: If the machine can't provide the devices or the strategy.
+        UserError: If the strategy is none of ``STRATEGIES``, the machine can't provide the devices, or the environment
+            gives this process a rank that doesn't go with them.
     """
+    _refuse_strategy(options.strategy)
     _quiet_lightning()
     device = choose_device(options.device)
+    given = f"--devices {options.devices} --num-nodes {options.num_nodes}"
     # the bar goes where a person looks; a log file gets a line an epoch instead
     if is_first() and sys.stderr.isatty() and sys.stdout.isatty():
         callbacks = [*callbacks, ProgressBar(leave=False)]
@@ -149,15 +156,27 @@ def make_trainer(options: RuntimeOptions, *, callbacks: list[pl.Callback], **set
             use_distributed_sampler=False,
             **settings,
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
         if isinstance(error, UserError):
             raise
+        raise UserError(f"{given} --strategy {options.strategy}: {error}") from error
+    if trainer.is_global_zero != is_first():  # it would compute alone and write nothing
         raise UserError(
-            f"--devices {options.devices} --num-nodes {options.num_nodes} --strategy {options.strategy}: {error}"
-        ) from error
+            f"{given}: the environment says that this is one of more processes than that: {describe_rank()}. Say with "
+            "--devices and --num-nodes how many there are, or start the command without these variables."
+        )
     # its handler of SIGTERM would end the process as if all were done, and waits for the others inside of a signal
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
+
+
+def _refuse_strategy(strategy: str) -> None:
+    if strategy not in STRATEGIES:
+        raise UserError(
+            f"--strategy {strategy}: takes {', '.join(STRATEGIES[:-1])} or {STRATEGIES[-1]}; others start processes "
+            "in ways that can't be stopped and resumed here, or save a model in parts."
+            f"{did_you_mean(strategy, STRATEGIES)}"
+        )
 
 
 def check_devices(options: RuntimeOptions) -> None:
