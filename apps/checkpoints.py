@@ -16,7 +16,7 @@ from .ema import Ema
 from .epoch_log import EpochLog
 from .interruption import StopRequest
 from .processes import gather, highest, is_first, own
-from .run_folder import RunFolder, replacing
+from .run_folder import RunFolder, replacing, unwritable_error
 from .task import Task
 
 #: Before an epoch's last step, where validation follows, a checkpoint is written if the last is older than this.
@@ -38,11 +38,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             with replacing(Path(path), "wb") as stream:
                 torch.save(checkpoint, stream)
-        except (OSError, RuntimeError) as error:  # torch reports a short write as a RuntimeError
-            raise UserError(
-                f"The checkpoint '{path}' can't be written: {error}. "
-                "The one before it is untouched; make room, then go on with --resume."
-            ) from error
+        except RuntimeError as error:  # torch reports a short write so
+            raise unwritable_error(Path(path), str(error)) from error
 
 
 class Checkpoints(pl.Callback):
@@ -82,7 +79,7 @@ class Checkpoints(pl.Callback):
         self.saved_step: int | None = None
         self.best_value = float("-inf")
         self.best_epoch = -1
-        self._is_stopped = False
+        self.is_stopped = False
         self._random_state: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
 
@@ -93,7 +90,7 @@ class Checkpoints(pl.Callback):
             "best_epoch": self.best_epoch,
             "data_fingerprint": self.data_fingerprint,
             "trunk_fingerprints": self.trunk_fingerprints,
-            "is_stopped": self._is_stopped,
+            "is_stopped": self.is_stopped,
             "random_states": gather(random_state()),
         }
 
@@ -117,7 +114,7 @@ class Checkpoints(pl.Callback):
         self.best_value, self.best_epoch = state_dict["best_value"], state_dict["best_epoch"]
         # not those of the trunk as it is built now: its weights file may have been replaced meanwhile
         self.trunk_fingerprints = state_dict["trunk_fingerprints"]
-        self._is_stopped = state_dict["is_stopped"]
+        self.is_stopped = state_dict["is_stopped"]
         self._random_state = own(state_dict["random_states"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -126,7 +123,7 @@ class Checkpoints(pl.Callback):
             restore_random_state(self._random_state)
             self._random_state = None
             self.saved_step = trainer.global_step
-        trainer.should_stop = self._is_stopped  # early stopping ended the training before the run was interrupted
+        trainer.should_stop = self.is_stopped  # early stopping ended the training before the run was interrupted
         self.request.is_deferred = True
         self._saved_at = time.monotonic()
 
@@ -171,7 +168,7 @@ class Checkpoints(pl.Callback):
             self.best_value, self.best_epoch = value, trainer.current_epoch
             state = self.ema.averaged_state() if self.ema else pl_module.state_dict()
             trainer.strategy.save_checkpoint({"state_dict": state}, self.run.best)
-        self._is_stopped = trainer.should_stop
+        self.is_stopped = trainer.should_stop and trainer.current_epoch + 1 < (trainer.max_epochs or 0)
         self._save(trainer)
         self._stop_if(highest(self.request.signal_number or 0, pl_module.device))
 

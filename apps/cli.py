@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module, metadata
+from io import TextIOWrapper
 
 from .interruption import Interrupted, stop_on_signals
 from .processes import end_with_parent, is_first
@@ -45,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not is_first():  # it computes together with the first process, which says everything
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
         end_with_parent()
+    elif isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be of another encoding
     try:
         with stop_on_signals():  # a command that has something to save handles them itself meanwhile
             return _dispatch(words)

@@ -55,8 +55,8 @@ class OptimOptions(CheckedOptions):
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "weight_decay", "trunk_factor", "thaw_factor")
-        check_range(self, "warmup_fraction", "layer_decay", "ema", most=1)
+        check_range(self, "weight_decay", "trunk_factor", "thaw_factor", group="optim")
+        check_range(self, "warmup_fraction", "layer_decay", "ema", most=1, group="optim")
 
 
 @dataclass(kw_only=True)
@@ -80,10 +80,10 @@ class FitOptions(CheckedOptions):
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "save_every")
+        check_range(self, "save_every", group="fit")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise UserError(f"--fit.clip-norm takes a number above 0, not {self.clip_norm}; unset: no clipping.")
-        check_range(self, "accumulate", "patience", least=1)
+        check_range(self, "accumulate", "patience", least=1, group="fit")
 
 
 @dataclass(kw_only=True)
@@ -98,8 +98,8 @@ class LoraOptions(CheckedOptions):
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "rank", least=1)
-        check_range(self, "alpha")
+        check_range(self, "rank", least=1, group="lora")
+        check_range(self, "alpha", group="lora")
 
 
 @dataclass(kw_only=True)

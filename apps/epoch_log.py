@@ -12,6 +12,7 @@ from ..datasets import Batch
 from .divergence import divergence_error
 from .processes import gather, is_first, own
 from .run_folder import RunFolder, replacing
+from .schedule import accumulated
 from .task import Task
 
 
@@ -47,8 +48,8 @@ class EpochLog(pl.Callback):
     ) -> None:
         """Add the batch to the epoch's means."""
         if batch.size and outputs is not None:
-            # Lightning divides by the accumulation
-            self._sums["loss"] += float(outputs["loss"]) * trainer.accumulate_grad_batches * batch.size
+            batches = accumulated(batch_idx, int(trainer.num_training_batches), trainer.accumulate_grad_batches)
+            self._sums["loss"] += float(outputs["loss"]) * batches * batch.size  # it is divided by them
             self._sums["images"] += batch.size
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

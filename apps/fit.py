@@ -5,7 +5,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -47,6 +47,7 @@ class FitData:
         val_contents: A short hash of each validation image's file, by the image's name.
         facts: The card's ``data``: at least the path.
         cut_split: The splits, where they were cut for this run; they are kept with it and with the model.
+        unreadable: Why training images can't be read and are left out, by their names, as far as is known beforehand.
     """
 
     train: ResumableLoader
@@ -56,6 +57,23 @@ class FitData:
     val_contents: Mapping[str, int]
     facts: dict[str, Any]
     cut_split: Mapping[str, Sequence[Record]] | None = None
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a finished training says of itself.
+
+    Attributes:
+        fingerprint: Of the trunk when the run began.
+        frozen_fingerprint: Of what was frozen of it at the beginning and has to be so at the end; empty for nothing.
+        facts: The card's ``details["training"]``: ``epochs`` that were trained, the ``best_epoch``, from 1, whose
+            weights were kept, and whether it ``stopped_early``.
+    """
+
+    fingerprint: str
+    frozen_fingerprint: str
+    facts: dict[str, Any]
 
 
 Finish = Callable[[Task, ResumableLoader, TrainingOptions], dict[str, Any]]
@@ -88,22 +106,22 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
             start_run(run, options)
             if data.cut_split:
                 write_split(run.split, data.cut_split)
-        proof = _train(task, data, options, run, bad_data)
+        trained = _train(task, data, options, run, bad_data)
         if run.best.is_file():
             best = torch.load(run.best, map_location="cpu", weights_only=True)
             task.load_state_dict(best["state_dict"])
-        trunk, trained = _prove(task, proof, options), count_trained(task)
+        trunk, parameters = _prove(task, trained, options), count_trained(task)
         task.backbone.merge()
         facts = finish(task, data.val, options) if finish else {}
         evaluation, seconds = evaluate(task, data.val, options)
-        evaluation.details.update(facts)
+        evaluation.details.update(facts, training=trained.facts)
         total = time.monotonic() - started
         card = make_card(
             evaluation,
             task=str(task.description["task"]),
             split="val",
             selected_on="val",
-            cost=measure_cost(task, evaluation, seconds=seconds, total=total, trained=trained, options=options),
+            cost=measure_cost(task, evaluation, seconds=seconds, total=total, trained=parameters, options=options),
             backbone={**trunk, "fingerprint_after": task.backbone.fingerprint()},
             data={**data.facts, "fingerprint": data.val_fingerprint, "train": _train_samples(data, bad_data)},
         )
@@ -126,13 +144,13 @@ def _ending_well(run: RunFolder, data: FitData) -> Iterator[None]:
         data.val.close()
 
 
-def _prove(task: Task, proof: tuple[str, str], options: TrainingOptions) -> dict[str, Any]:
+def _prove(task: Task, trained: Trained, options: TrainingOptions) -> dict[str, Any]:
     """Return the card's facts about the trunk, whose frozen part has to be what it was when the run began.
 
     Raises:
         RuntimeError: If it changed.
     """
-    before, frozen_before = proof
+    frozen_before = trained.frozen_fingerprint
     frozen_after = task.backbone.frozen_fingerprint()
     if frozen_before != frozen_after:
         raise RuntimeError(f"what is frozen of the trunk changed: SHA-256 {frozen_before} before, {frozen_after} after")
@@ -142,7 +160,7 @@ def _prove(task: Task, proof: tuple[str, str], options: TrainingOptions) -> dict
         "frozen": options.freeze,
         "tuned": options.tune,
         "frozen_fingerprint": frozen_after,
-        "fingerprint_before": before,
+        "fingerprint_before": trained.fingerprint,
     }
 
 
@@ -161,8 +179,7 @@ def _settle(options: TrainingOptions, task: Task, run: RunFolder) -> TrainingOpt
     return replace(options, precision=choose_precision(options.precision, choose_device(options.device), task.backbone))
 
 
-def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, bad_data: BadData) -> tuple[str, str]:
-    """Train, and return the fingerprints that the trunk and its frozen part had when the run began."""
+def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, bad_data: BadData) -> Trained:
     resumes = options.resume and run.last.is_file()
     if resumes and not zipfile.is_zipfile(run.last):
         raise UserError(f"The checkpoint '{run.last}' is damaged. Start the run anew: --overwrite.")
@@ -176,8 +193,7 @@ def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, 
         epoch_log=epoch_log,
         save_every=options.fit.save_every,
         data_fingerprint=f"{data.train_fingerprint} {data.val_fingerprint}",
-        # what is thawed later has its own proof, and is not the same in the end
-        trunk_fingerprints=(whole, "" if thaw else frozen),
+        trunk_fingerprints=(whole, frozen),
         ema=ema,
     )
     trainer = make_trainer(
@@ -205,7 +221,25 @@ def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, 
             is_saved = checkpoints.saved_step is not None
             stop.add_note(f"stopped by {stop} {place}; {saved if is_saved else 'nothing was saved yet'}.")
             raise
-    return checkpoints.trunk_fingerprints
+    return _trained(task, checkpoints, epoch_log, thaw)
+
+
+def _trained(task: Task, checkpoints: Checkpoints, epoch_log: EpochLog, thaw: Thaw | None) -> Trained:
+    """Return what a finished training says of itself, and print where it ended early."""
+    whole, frozen = checkpoints.trunk_fingerprints
+    if thaw is not None and thaw.is_thawed:
+        task.backbone.freeze("none")  # a run that was stopped behind its last step has not gone on training
+        frozen = ""
+    epochs, stopped_early = len(epoch_log.rows), checkpoints.is_stopped
+    if stopped_early and is_first():
+        kept = f"the weights of epoch {checkpoints.best_epoch + 1} are kept"
+        late = "; the trunk was never thawed" if thaw is not None and not thaw.is_thawed else ""
+        print(f"stopped early after epoch {epochs}: {kept}{late}")
+    return Trained(
+        whole,
+        frozen,
+        {"epochs": epochs, "best_epoch": checkpoints.best_epoch + 1, "stopped_early": stopped_early},
+    )
 
 
 def _synchronize_norms(task: Task, trainer: pl.Trainer) -> None:
@@ -238,6 +272,8 @@ def _rate_plan(options: TrainingOptions, steps_an_epoch: int) -> RatePlan:
 
 
 def _train_samples(data: FitData, bad_data: BadData) -> dict[str, Any]:
-    skipped = [{"file": name, "reason": reason} for name, reason in sorted(bad_data.all_skipped().items())]
+    # what was come across, and what balanced sampling may never have drawn
+    reasons = {**data.unreadable, **bad_data.all_skipped()}
+    skipped = [{"file": name, "reason": reason} for name, reason in sorted(reasons.items())]
     used = len(data.train.dataset) - len(skipped)
     return {"used": used, "skipped": len(skipped), "skipped_files": skipped, "fingerprint": data.train_fingerprint}

@@ -11,18 +11,26 @@ if TYPE_CHECKING:
     from .config import TrainingOptions
 
 
-def check_range(options: object, *names: str, least: float = 0, most: float | None = None) -> None:
+def check_range(options: object, *names: str, least: float = 0, most: float | None = None, group: str = "") -> None:
     """Refuse numbers outside a range, in the words of the command line; an unset one is fine.
 
+    Args:
+        options: A command's, or a group of them.
+        names: Of fields.
+        least: The smallest number that is allowed.
+        most: The largest, where there is one.
+        group: The name of the group, ``optim`` for ``--optim.ema``.
+
     Raises:
-        UserError: For the first field among ``names`` that is below ``least`` or above ``most``.
+        UserError: For the first field that is below ``least`` or above ``most``.
     """
+    prefix = f"{group}." if group else ""
     for name in names:
         value = getattr(options, name)
         if value is None or (value >= least and (most is None or value <= most)):
             continue
         allowed = f"{least} or more" if most is None else f"{least} to {most}"
-        raise UserError(f"--{name.replace('_', '-')} takes {allowed}, not {value}.")
+        raise UserError(f"--{prefix}{name.replace('_', '-')} takes {allowed}, not {value}.")
 
 
 def check_effect(options: object, *names: str, has_effect: bool, needs: str) -> None:
@@ -68,6 +76,19 @@ def check_effects(options: TrainingOptions) -> None:
     check_effect(options, "optim.warmup_fraction", has_effect=warms_up, needs=needs)
 
 
+def check_balance(sampling: str, class_weights: str) -> None:
+    """Refuse to correct for rare classes twice.
+
+    Raises:
+        UserError: Saying which to choose from.
+    """
+    if sampling == class_weights == "balanced":
+        raise UserError(
+            "--sampling balanced and --loss.class-weights balanced both make up for rare classes, together twice: "
+            "use one of them."
+        )
+
+
 def note_unused_cut(options: TrainingOptions, *, is_cut: bool) -> None:
     """Print a line where options about cutting a validation split were set, and nothing was cut with them.
 
@@ -94,7 +115,7 @@ def frozen_epochs(freeze: str) -> int:
     word, colon, number = freeze.partition(":")
     if not colon and word != "until":
         return 0
-    if word != "until" or not number.isdigit() or int(number) < 1:
+    if word != "until" or not number.isdecimal() or int(number) < 1:
         raise UserError(f"--freeze takes none, all, a level such as c3, or until:N with N epochs, not '{freeze}'.")
     return int(number)
 

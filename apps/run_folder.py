@@ -24,6 +24,7 @@ _KEPT = {"split.csv", "gain"}
 #: What tells a run's config.yaml from that of something else.
 _FIRST_LINE = "# the complete options of a run of onetrunk; leave this line as it is"
 _APP_LINE = "# trained by: onetrunk "
+_PART = ".part"
 _VERSIONED = ("onetrunk", "torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
 
 
@@ -64,13 +65,13 @@ class RunFolder:
         for folder in (self.checkpoints, self.model, self.tensorboard):
             shutil.rmtree(folder, ignore_errors=True)
         files = [
-            self.config,
             self.log,
             self.environment,
             self.split,
             self.card,
             self.images,
             *self.path.glob("predictions.*"),
+            self.config,  # last, so that a run half deleted is still known to be one
         ]
         for file in files:
             file.unlink(missing_ok=True)
@@ -114,8 +115,12 @@ def refuse_resume_and_overwrite(options: TrainingOptions) -> None:
 
 
 def holds_others(path: Path, expected: Collection[str]) -> bool:
-    """Whether a path that exists is no folder, or a folder that holds more than what may be there."""
-    return not path.is_dir() or any(entry.name not in expected for entry in path.iterdir())
+    """Whether a path that exists is no folder, or a folder that holds more than what may be there.
+
+    A half-written config.yaml may: it is left by a run that was killed as it began.
+    """
+    allowed = {*expected, f"config.yaml{_PART}"}
+    return not path.is_dir() or any(entry.name not in allowed for entry in path.iterdir())
 
 
 def start_run(run: RunFolder, options: TrainingOptions) -> None:
@@ -125,13 +130,14 @@ def start_run(run: RunFolder, options: TrainingOptions) -> None:
     """
     if options.overwrite and run.holds_run:
         run.delete_run()
-    make_folder(run.checkpoints)
+    make_folder(run.path)
     plain = {key: value for key, value in to_plain(options).items() if key not in ("resume", "overwrite")}
     with replacing(run.config) as stream:
         stream.write(f"{_FIRST_LINE}\n{_APP_LINE}{run.app}\n{yaml.safe_dump(plain, sort_keys=False)}")
     lines = [f"python {sys.version.split()[0]}", *(f"{name} {version}" for name, version in versions().items())]
     with replacing(run.environment) as stream:
         stream.write("\n".join(lines) + "\n")
+    make_folder(run.checkpoints)
 
 
 def check_writable(path: Path) -> None:
@@ -218,21 +224,37 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
     Args:
         path: The file to write or replace.
-        mode: ``"w"`` for text in UTF-8 with its line ends as given, ``"wb"`` for bytes.
+        mode: ``"w"`` for text in UTF-8 with its line ends as given, ``"wb"`` for bytes. File names that aren't UTF-8
+            are written as the bytes that they are.
+
+    Raises:
+        UserError: If the disk is full or the folder can't be written to.
     """
-    temporary = path.with_name(path.name + ".part")
-    encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
+    temporary = path.with_name(path.name + _PART)
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "", "errors": "surrogateescape"}
     try:
-        with temporary.open(mode, encoding=encoding, newline=newline) as stream:
+        with temporary.open(mode, **text) as stream:  # type: ignore[call-overload]
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise unwritable_error(path, str(error.strerror or error)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def unwritable_error(path: Path, reason: str) -> UserError:
+    """Return the error of a file for which there is no room or permission."""
+    return UserError(
+        f"'{path}' can't be written: {reason}. What was there before is untouched; make room, then go on with --resume."
+    )
+
+
 def replace_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all."""
+    """Write JSON whole or not at all; what UTF-8 has no bytes for, as in file names of other encodings, is escaped."""
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        text = json.dumps(content, indent=1)
     with replacing(path) as stream:
-        stream.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        stream.write(text + "\n")

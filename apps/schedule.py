@@ -83,3 +83,14 @@ def _one_cycle(step: int, total: int, first: float, top: float, last: float) -> 
 
 def _half_cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def accumulated(batch_index: int, batches: int, accumulate: int) -> int:
+    """Return over how many batches the gradients of an optimizer step are averaged; an epoch's last may have fewer.
+
+    Args:
+        batch_index: Any batch of the step, from 0.
+        batches: Of the epoch.
+        accumulate: Of a full step.
+    """
+    return min(accumulate, batches - batch_index // accumulate * accumulate)

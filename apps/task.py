@@ -17,7 +17,7 @@ from .config import OptimOptions
 from .divergence import divergence_error, is_finite, unusable_network_error
 from .evaluation import Evaluation, Evaluator, Piece, join_pieces, mean_loss
 from .processes import gather, is_one_of_several, share_buffers
-from .schedule import RatePlan, set_momentum
+from .schedule import RatePlan, accumulated, set_momentum
 from .views import View
 
 Mixing = Callable[..., Batch]
@@ -152,7 +152,9 @@ class Task(pl.LightningModule):
             raise _single_value_error(error, batch) from error
         loss = self._weighted(self.head.loss(output, batch.context, batch.targets))
         self.log("train_loss", loss, prog_bar=True, batch_size=batch.size)
-        return loss
+        # Lightning divides every loss by the full number of accumulated batches, also where an epoch has fewer left
+        full, batches = self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches)
+        return loss if full == 1 else loss * (full / accumulated(batch_index, batches, full))
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Set the momentum where the schedule moves it too."""

@@ -1,5 +1,7 @@
 """``--freeze until:N``: the trunk stays as it is for N epochs and is trained from then on."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy
 
@@ -20,13 +22,19 @@ class Thaw(pl.Callback):
         self.fingerprint = fingerprint
         self._is_thawed = False
 
-    def state_dict(self) -> dict[str, bool]:
-        """Return whether the trunk is trained by now."""
-        return {"is_thawed": self._is_thawed}
+    @property
+    def is_thawed(self) -> bool:
+        """Whether the trunk's time has come."""
+        return self._is_thawed
 
-    def load_state_dict(self, state_dict: dict[str, bool]) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """Return whether the trunk is trained by now, and its fingerprint when the run began."""
+        return {"is_thawed": self._is_thawed, "fingerprint": self.fingerprint}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of a checkpoint; the trunk is thawed when training goes on."""
         self._is_thawed = state_dict["is_thawed"]
+        self.fingerprint = state_dict["fingerprint"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go on thawed where the checkpoint was."""

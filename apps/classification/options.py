@@ -6,7 +6,7 @@ from typing import Literal
 from ...backbones.errors import UserError
 from .. import config
 from ..config import CheckedOptions, EvaluationOptions, PredictionOptions, TrainingOptions
-from ..option_checks import check_effect, check_image_size, check_range
+from ..option_checks import check_balance, check_effect, check_image_size, check_range
 from ..views import ViewOptions
 
 LossName = Literal["cross_entropy", "bce", "focal"]
@@ -26,8 +26,8 @@ class HeadOptions(CheckedOptions):
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "dropout", most=1)
-        check_range(self, "hidden", least=1)
+        check_range(self, "dropout", most=1, group="head-options")
+        check_range(self, "hidden", least=1, group="head-options")
 
 
 @dataclass(kw_only=True)
@@ -47,8 +47,8 @@ class LossOptions(config.LossOptions):
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "label_smoothing", "alpha", most=1)
-        check_range(self, "gamma")
+        check_range(self, "label_smoothing", "alpha", most=1, group="loss")
+        check_range(self, "gamma", group="loss")
         if self.name == "focal" and self.label_smoothing:
             raise UserError("--loss.label-smoothing goes with cross_entropy and bce, not with focal. Set it to 0.")
 
@@ -78,8 +78,8 @@ class AugmentOptions(CheckedOptions):
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "min_scale", "flip", "vertical_flip", "erasing", most=1)
-        check_range(self, "color_jitter", "mixup", "cutmix")
+        check_range(self, "min_scale", "flip", "vertical_flip", "erasing", most=1, group="augment")
+        check_range(self, "color_jitter", "mixup", "cutmix", group="augment")
 
 
 @dataclass(kw_only=True)
@@ -113,6 +113,7 @@ class TrainOptions(TrainingOptions):
         super().__post_init__()
         is_focal = self.loss.name == "focal"
         check_effect(self, "loss.gamma", "loss.alpha", has_effect=is_focal, needs="--loss.name focal")
+        check_balance(self.sampling, self.loss.class_weights)
         check_effect(self, "head_options.hidden", has_effect=self.head == "mlp", needs="--head mlp")
 
 

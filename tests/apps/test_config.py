@@ -16,9 +16,9 @@ def test_a_choice_that_is_none_is_refused() -> None:
 
 
 def test_a_number_outside_its_range_is_refused() -> None:
-    with pytest.raises(UserError, match="--warmup-fraction takes 0 to 1, not 2"):
+    with pytest.raises(UserError, match=r"--optim\.warmup-fraction takes 0 to 1, not 2"):
         OptimOptions(warmup_fraction=2)
-    with pytest.raises(UserError, match="--accumulate takes 1 or more, not 0"):
+    with pytest.raises(UserError, match=r"--fit\.accumulate takes 1 or more, not 0"):
         FitOptions(accumulate=0)
     with pytest.raises(UserError, match="--image-size takes one number, or a height and a width"):
         TrainingOptions(data="d", image_size=[1, 2, 3])

@@ -1,7 +1,9 @@
 """Each option of the engine, alone and in combinations: it trains, and its model evaluates to its card."""
 
 import json
+import os
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,12 @@ OPTIONS = {
     "checkpointed activations": "--fit.checkpoint-activations",
 }
 #: Options that exclude each other.
-EXCLUSIVE = [{"one cycle", "one cycle, sgd", "constant"}, {"randaugment", "trivialaugment"}, {"until", "norms", "lora"}]
+EXCLUSIVE = [
+    {"one cycle", "one cycle, sgd", "constant"},
+    {"randaugment", "trivialaugment"},
+    {"until", "norms", "lora"},
+    {"balanced sampling", "class weights"},
+]
 
 
 def combination(seed: int) -> str:
@@ -82,6 +89,45 @@ def test_a_trunk_is_thawed_whole(pictures: Path, tmp_path: Path, capsys: pytest.
     assert {key for key in thawed if key.endswith(("running_mean", "conv1.weight"))} <= moved
 
 
+def test_a_run_that_stops_early_before_the_thaw_says_so(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    more = ["--freeze", "until:4", "--epochs", "6", "--fit.patience", "1", "--learning-rate", "0"]
+    assert train(pictures, run, *more) == 0
+    said = "stopped early after epoch 2: the weights of epoch 1 are kept; the trunk was never thawed"
+    assert said in capsys.readouterr().out
+    card = json.loads((run / "results.json").read_text())
+    assert card["details"]["training"] == {"epochs": 2, "best_epoch": 1, "stopped_early": True}
+    assert card["backbone"]["frozen_fingerprint"] == card["backbone"]["fingerprint_after"]
+
+
+def test_the_rest_of_an_epoch_is_averaged_over_what_it_has(pictures: Path, tmp_path: Path) -> None:
+    """Of more batches than an epoch has, or of just so many: a step is the mean of all of them."""
+    batches = -(-sum(1 for _ in (pictures / "train").rglob("*.png")) // 8)
+    for name, accumulate in (("all", batches), ("more", 4 * batches)):
+        more = ["--fit.accumulate", str(accumulate), "--optim.name", "sgd", "--epochs", "2"]
+        assert train(pictures, tmp_path / name, *more) == 0
+    log = [(tmp_path / name / "log.csv").read_text().splitlines()[1].split(",")[2] for name in ("all", "more")]
+    assert float(log[0]) == pytest.approx(float(log[1]), rel=1e-6)
+    first, second = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("all", "more"))
+    for key, tensor in first.items():
+        torch.testing.assert_close(tensor, second[key])
+
+
+def test_file_names_of_another_encoding_are_kept(pictures: Path, tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(pictures, data)
+    picture = next((data / "val").rglob("*.png"))
+    picture.rename(picture.with_name(os.fsdecode(b"caf\xe9.png")))
+    assert train(data, run) == 0
+    assert b"caf\xe9.png" in (run / "predictions.csv").read_bytes()
+    rows = json.loads((run / "predictions.json").read_text())
+    assert any(row["image"].endswith(os.fsdecode(b"caf\xe9.png")) for row in rows)
+    words = ["classification", "predict", "--model", str(run), "--images", str(data / "val"), "--workers", "0"]
+    assert main([*words, "--device", "cpu"]) == 0
+
+
 def test_a_trunk_that_changes_while_it_is_frozen_stops_the_run(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,15 +165,17 @@ def test_what_is_kept_is_the_average(pictures: Path, tmp_path: Path) -> None:
         ("--freeze until:2", "thaws the trunk after 2 epochs, but --epochs is 2"),
         ("--freeze until:x", r"takes none, all, a level such as c3, or until:N with N epochs, not 'until:x'"),
         ("--freeze until", "not 'until'"),
+        ("--freeze until:²", "not 'until:²'"),
+        ("--sampling balanced --loss.class-weights balanced", "together twice: use one of them"),
         ("--freeze c3:1", "not 'c3:1'"),
         ("--freeze all --tune norm", "--tune norm trains a part of the trunk and --freeze all forbids it"),
-        ("--tune lora --lora.rank 0", "--rank takes 1 or more"),
+        ("--tune lora --lora.rank 0", "--lora.rank takes 1 or more"),
         ("--seeds 1 1", "--seeds takes different numbers"),
         ("--folds 1", "--folds takes 2 or more"),
         ("--fold 3", "--fold takes a number from 1 to --folds"),
         ("--seeds 0 1 --folds 3", "--seeds and --folds exclude each other"),
-        ("--optim.ema 2", "--ema takes 0 to 1"),
-        ("--fit.patience 0", "--patience takes 1 or more"),
+        ("--optim.ema 2", "--optim.ema takes 0 to 1"),
+        ("--fit.patience 0", "--fit.patience takes 1 or more"),
         ("--strategy dpd", "--strategy dpd: takes auto, ddp, .* or ddp_find_unused_parameters_true; .*mean 'ddp'"),
         ("--strategy ddp_spawn", "--strategy ddp_spawn: takes auto, ddp, .*; others start processes in ways"),
         ("--strategy fsdp", "--strategy fsdp: takes auto, ddp, .* or save a model in parts"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 CASES = 100
-PLACES = {"step": 12, "validation": 6, "epoch end": 3, "saving": 8}
+PLACES = {"step": 12, "validation": 8, "epoch end": 3, "saving": 8}
 SIGNALS = (["SIGTERM"], ["SIGTERM", "SIGTERM"], ["SIGINT"], ["SIGKILL"])
 
 

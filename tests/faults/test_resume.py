@@ -14,6 +14,7 @@ FAULTS = [
     pytest.param("unfrozen", "step", STEPS + 1, ["SIGKILL"], id="kill in an epoch's first step"),
     pytest.param("unfrozen", "validation", 2, ["SIGKILL"], id="kill in validation"),
     pytest.param("unfrozen", "validation", 7, ["SIGKILL"], id="kill in the last evaluation"),
+    pytest.param("unfrozen", "saving", 1, ["SIGKILL"], id="kill while the first file is written"),
     pytest.param("unfrozen", "saving", 6, ["SIGKILL"], id="kill while a file is written"),
     pytest.param("unfrozen", "epoch end", 2, ["SIGKILL"], id="kill at the end of an epoch"),
     pytest.param("unfrozen", "step", 6, ["SIGTERM"], id="term in a step"),
@@ -32,6 +33,7 @@ FAULTS = [
     pytest.param("until", "step", 2, ["SIGKILL"], id="kill while the trunk is frozen"),
     pytest.param("until", "step", STEPS + 3, ["SIGKILL"], id="kill once the trunk is thawed"),
     pytest.param("until", "validation", 2, ["SIGTERM"], id="term right before the trunk is thawed"),
+    pytest.param("until", "validation", 7, ["SIGKILL"], id="kill a thawed trunk in its last evaluation"),
     pytest.param("mixing", "step", STEPS + 2, ["SIGKILL"], id="kill with mixed pictures"),
     pytest.param("lora", "step", STEPS + 2, ["SIGTERM"], id="term with low-rank updates"),
     pytest.param("two_processes", "step", STEPS + 3, ["SIGTERM"], id="term two processes"),
@@ -106,6 +108,16 @@ def test_a_full_disk_loses_nothing(harness, tmp_path: Path) -> None:
     assert "go on with --resume" in said
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == saved
     assert not list(run.rglob("*.part"))
+    harness.finish("unfrozen", run)
+
+
+def test_a_disk_that_fills_up_with_the_model_loses_nothing(harness, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fault = {"place": "validation", "count": 7, "signals": ["SIGKILL"]}
+    assert harness.run("unfrozen", run, fault=fault)[0] == -9
+    code, said = harness.run("unfrozen", run, "--resume", fault={"largest_file": 1_000_000})
+    assert code == 2
+    assert "model.safetensors' can't be written" in said
     harness.finish("unfrozen", run)
 
 
