@@ -1,7 +1,7 @@
 """What every train command looks for in its data before the work starts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..datasets import (
     AnnotatedImages,
@@ -26,12 +26,12 @@ class Identity:
     Attributes:
         fingerprint: Of names, targets and contents.
         contents: A short hash of each image's file, by the image's name.
-        unreadable: The names of images that can't be read and are left out, as far as a quick look can tell.
+        unreadable: Why images can't be read and are left out, by their names, as far as a quick look can tell.
     """
 
     fingerprint: str
     contents: Mapping[str, int]
-    unreadable: frozenset[str] = frozenset()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 def identify(images: AnnotatedImages, excerpts: Sequence[Excerpt | None] | None = None) -> Identity:
@@ -69,6 +69,9 @@ def check_data(splits: Mapping[str, AnnotatedImages], options: RuntimeOptions) -
             if finding.kind != WITHIN:
                 root = next(iter(splits.values())).root
                 print(f"warning: {finding.message} All of them: onetrunk data check --data {root}")
-    unreadable = frozenset(sample.name for sample in bad)
-    found = {split: identify(images, excerpts[split]) for split, images in splits.items()}
-    return {split: replace(identity, unreadable=unreadable) for split, identity in found.items()}
+    reasons = {sample.name: sample.reason for sample in bad}
+    found = {}
+    for split, images in splits.items():
+        unreadable = {record.name: reasons[record.name] for record in images.records if record.name in reasons}
+        found[split] = replace(identify(images, excerpts[split]), unreadable=unreadable)
+    return found

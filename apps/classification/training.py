@@ -153,6 +153,7 @@ def _fit_data(
         train_fingerprint=identities["train"].fingerprint,
         val_fingerprint=identities["val"].fingerprint,
         val_contents=identities["val"].contents,
+        unreadable=identities["train"].unreadable,
         facts={"path": options.data, "split_origin": train.split_origin},
         cut_split=train.splits if train.is_cut else None,
     )

@@ -60,6 +60,16 @@ def test_skip_counts_them_in_the_card(odd_pictures: Path, tmp_path: Path, worker
     assert [entry["file"] for entry in train["skipped_files"]] == ["train/red/text.jpg", "train/red/truncated.jpg"]
 
 
+def test_bad_images_that_sampling_never_drew_are_skipped_too(odd_pictures: Path, tmp_path: Path) -> None:
+    for index in range(12):
+        (odd_pictures / "train" / "red" / f"text{index}.jpg").write_text("not a picture either\n")
+    balanced = "--bad-data skip --sampling balanced --batch-size 16 --freeze all"
+    words = ["classification", "train", "--data", str(odd_pictures), "--output", str(tmp_path / "run"), *TINY]
+    assert main([*words, "--workers", "0", *balanced.split()]) == 0
+    train = json.loads((tmp_path / "run" / "results.json").read_text())["data"]["train"]
+    assert (train["used"], train["skipped"], len(train["skipped_files"])) == (37, 14, 14)
+
+
 def test_prediction_keeps_the_row_of_a_bad_image(odd_pictures: Path, trained_run: Path, tmp_path: Path) -> None:
     words = ["classification", "predict", "--model", str(trained_run), "--images", str(odd_pictures / "train" / "red")]
     assert main([*words, "--workers", "0", "--output", str(tmp_path / "out"), "--bad-data", "skip"]) == 0
