@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -86,6 +87,15 @@ def noisy_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def comparable_card(run: Path) -> dict[str, Any]:
+    """A run's card but for what may differ: how long it took, on how much memory, and how it was called."""
+    card = json.loads((run / "results.json").read_text())
+    del card["command"]
+    for name in ("seconds", "images_per_second", "peak_memory_mib"):
+        del card["cost"][name]
+    return card
+
+
 @dataclass
 class Harness:
     """Runs recipes, disturbs them, lets them go on, and compares with the run that was left alone."""
@@ -100,7 +110,6 @@ class Harness:
     def outcome_of(run: Path) -> dict[str, Any]:
         """What a run leaves that must not depend on interruptions."""
         last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-        card = json.loads((run / "results.json").read_text())
         log = [line.rsplit(",", 1)[0] for line in (run / "log.csv").read_text().splitlines()]  # all but the seconds
         return {
             "model": (run / "model" / "model.safetensors").read_bytes(),
@@ -109,8 +118,9 @@ class Harness:
                 {name: torch.as_tensor(value).numpy().tobytes() for name, value in state.items()}
                 for state in last["optimizer_states"][0]["state"].values()
             ],
-            "metrics": card["metrics"],
-            "trunk": card["backbone"],
+            **comparable_card(run),
+            "images": {name: array.tobytes() for name, array in np.load(run / "images.npz").items()},
+            "predictions": (run / "predictions.json").read_bytes(),
             "log": log,
         }
 
