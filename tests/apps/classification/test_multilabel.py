@@ -193,7 +193,7 @@ def test_rows_of_classes_are_kept_only_from_a_head_that_is_read_alike(
     "more",
     [
         ["--loss.name", "focal", "--loss.class-weights", "balanced"],
-        ["--loss.label-smoothing", "0.1", "--loss.class-weights", "balanced", "--sampling", "balanced"],
+        ["--loss.label-smoothing", "0.1", "--sampling", "balanced"],
         ["--augment.mixup", "0.2", "--augment.cutmix", "1", "--select", "macro_f1", "--head", "mlp"],
     ],
 )
