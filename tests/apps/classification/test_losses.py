@@ -115,5 +115,5 @@ def test_what_does_not_go_together_is_said() -> None:
         LossOptions(name="focal", label_smoothing=0.1)
     with pytest.raises(UserError, match=r"--loss\.alpha takes 0 to 1, not 2"):
         LossOptions(alpha=2)
-    with pytest.raises(UserError, match="--gamma takes 0 or more, not -1"):
+    with pytest.raises(UserError, match=r"--loss\.gamma takes 0 or more, not -1"):
         LossOptions(gamma=-1)
