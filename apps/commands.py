@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..datasets import ResumableLoader
+from ..datasets.findings import count
 from .card import Card, make_card, print_card
 from .config import EvaluationOptions, PredictionOptions, RuntimeOptions
 from .hardware import choose_device, choose_precision
@@ -89,7 +90,7 @@ def predict_command(
     else:
         write_predictions(where, rows)
         skipped = sum("error" in row for row in rows)
-        note = f" ({skipped} more images can't be read; their rows say why)" if skipped else ""
+        note = f" ({count(skipped, 'more image')} can't be read; the rows say why)" if skipped else ""
         files = " and ".join(str(where / name) for name in PREDICTIONS)
         print(f"{len(rows) - skipped} predictions{note} in {files}")
     return rows

@@ -5,43 +5,18 @@ figures independent of batch size, order, workers and processes, gives every met
 runs be compared on the same images long after they ended.
 """
 
-import json
-import zipfile
-import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbones.errors import UserError
 from ..datasets import BadSample, Batch, DataError
+from .evaluated_images import EvaluatedImages, Rows
 from .intervals import Estimate, Weights, bootstrap, proportion, values_of
-from .run_folder import replacing
-
-#: What reading a damaged archive raises, or one of an app or evaluator that this release doesn't have.
-_DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    NotImplementedError,
-    ImportError,
-    zlib.error,
-    zipfile.BadZipFile,
-)
-#: What the keys of subjects' images begin with in an archive.
-_MEMBERS = "members."
-
-Rows = Mapping[str, NDArray[Any]]
-"""What is kept of images, by key; the first axis of each array is the image."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +40,7 @@ class Evaluation:
     predictions: list[dict[str, Any]] = field(default_factory=list)
     used: int = 0
     skipped: tuple[BadSample, ...] = ()
-    images: "EvaluatedImages | None" = None
+    images: EvaluatedImages | None = None
     primary: str = ""
 
 
@@ -86,139 +61,6 @@ class Piece:
     rows: Rows
     skipped: list[BadSample]
     loss: float
-
-
-@dataclass(frozen=True)
-class EvaluatedImages:
-    """What is kept of every image of a split, in the split's order.
-
-    Attributes:
-        indices: int64 ``[N]``: the place of each image in the split; skipped ones are missing.
-        names: Of the images.
-        rows: The evaluator's.
-        contents: uint64 ``[N]``: a short hash of each one's file, 0 where it isn't known; nothing in archives of
-            releases that didn't keep it.
-        members: Where these are subjects: the images that each was judged by.
-    """
-
-    indices: NDArray[np.int64]
-    names: tuple[str, ...]
-    rows: Rows
-    contents: NDArray[np.uint64] | None = None
-    members: "Members | None" = None
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.names)
-
-    @property
-    def unit(self) -> str:
-        """What each of them is: an ``image`` or a ``subject``."""
-        return "image" if self.members is None else "subject"
-
-    def select(self, places: Sequence[int] | NDArray[np.integer[Any]]) -> "EvaluatedImages":
-        """Return some of the images, by their places among these."""
-        chosen = np.asarray(places, dtype=np.intp)
-        return EvaluatedImages(
-            self.indices[chosen],
-            tuple(self.names[place] for place in chosen),
-            {key: array[chosen] for key, array in self.rows.items()},
-            None if self.contents is None else self.contents[chosen],
-            None if self.members is None else self.members.select(chosen, of=len(self)),
-        )
-
-    def with_contents(self, hashes: Mapping[str, int]) -> "EvaluatedImages":
-        """Return them with the hashes of their files, by the images' names."""
-        if self.members is None:
-            return replace(self, contents=_look_up(hashes, self.names))
-        images, contents = self.members.images, np.zeros(len(self), dtype=np.uint64)
-        np.add.at(contents, self.members.places, _look_up(hashes, images.names))  # modulo 2**64, in whatever order
-        return replace(self, contents=contents, members=replace(self.members, images=images.with_contents(hashes)))
-
-    def save(self, path: Path, evaluator: "Evaluator") -> None:
-        """Write them as a NumPy archive, whole or not at all, with what rebuilds the evaluator."""
-        about = json.dumps({"task": evaluator.task, **evaluator.description()})
-        with replacing(path, "wb") as stream:
-            np.savez_compressed(stream, **{"about": np.array(about), **self._pack()})
-
-    def _pack(self) -> dict[str, Any]:
-        arrays = {"indices": self.indices, "names": np.array(self.names), **self.rows}
-        if self.contents is not None:
-            arrays["contents"] = self.contents
-        if self.members is not None:
-            arrays[f"{_MEMBERS}places"] = self.members.places
-            arrays |= {f"{_MEMBERS}{key}": array for key, array in self.members.images._pack().items()}
-        return arrays
-
-
-def _look_up(hashes: Mapping[str, int], names: Sequence[str]) -> NDArray[np.uint64]:
-    return np.array([hashes.get(name, 0) for name in names], dtype=np.uint64)
-
-
-@dataclass(frozen=True)
-class Members:
-    """The images of which subjects were judged.
-
-    Attributes:
-        images: Of all subjects.
-        places: ``[M]``: for each image the place of its subject.
-    """
-
-    images: EvaluatedImages
-    places: NDArray[np.intp]
-
-    def select(self, chosen: NDArray[np.intp], *, of: int) -> "Members":
-        """Return those of some of the subjects, by their places among ``of``."""
-        moved = np.full(of, -1, dtype=np.intp)
-        moved[chosen] = np.arange(len(chosen))
-        kept = np.flatnonzero(moved[self.places] >= 0)
-        return Members(self.images.select(kept), moved[self.places][kept])
-
-
-def pool_images(parts: Sequence[EvaluatedImages]) -> EvaluatedImages:
-    """Return all images, numbered anew: those of the first part, then those of the second, and so on."""
-    names = tuple(name for part in parts for name in part.names)
-    rows = {key: np.concatenate([part.rows[key] for part in parts]) for key in parts[0].rows}
-    contents = [part.contents for part in parts if part.contents is not None]
-    members = [part.members for part in parts if part.members is not None]
-    before = np.cumsum([0, *map(len, parts)])
-    return EvaluatedImages(
-        np.arange(len(names)),
-        names,
-        rows,
-        np.concatenate(contents) if len(contents) == len(parts) else None,
-        Members(
-            pool_images([each.images for each in members]),
-            np.concatenate([each.places + start for each, start in zip(members, before[:-1], strict=True)]),
-        )
-        if len(members) == len(parts)
-        else None,
-    )
-
-
-def read_images(path: Path) -> "tuple[EvaluatedImages, Evaluator]":
-    """Return what :meth:`EvaluatedImages.save` wrote, and the evaluator that knows what to make of it.
-
-    Raises:
-        UserError: If the file can't be read.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-        about = json.loads(str(arrays.pop("about")))
-        images = _unpack(arrays)
-        rebuild = import_module(f".{about['task']}.metrics", __package__).rebuild_evaluator
-        evaluator: Evaluator = rebuild(about)
-    except _DAMAGE as error:
-        raise UserError(f"'{path}' is damaged, or of another release: {error}. Evaluate the model again.") from error
-    return images, evaluator
-
-
-def _unpack(arrays: dict[str, NDArray[Any]]) -> EvaluatedImages:
-    inner = {key.removeprefix(_MEMBERS): arrays.pop(key) for key in list(arrays) if key.startswith(_MEMBERS)}
-    members = Members(places=inner.pop("places"), images=_unpack(inner)) if inner else None
-    indices, names, contents = arrays.pop("indices"), arrays.pop("names"), arrays.pop("contents", None)
-    return EvaluatedImages(indices, tuple(names.tolist()), arrays, contents, members)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ A metric is a function of weights: how often each image was drawn. One pass over
 (every weight 1), its interval, and the difference to another model on the same images.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -98,13 +99,13 @@ def paired_proportions(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> D
         second: ``[N]``: the second.
     """
     one, other = (proportion(int(hits.sum()), len(hits)) for hits in (first, second))
-    counts = np.array([[(first & second).sum(), (first & ~second).sum()], [(~first & second).sum(), 0]], dtype=np.int64)
-    counts[1, 1] = len(first) - counts.sum()
-    excess = float(counts[0, 0] * counts[1, 1] - counts[0, 1] * counts[1, 0])
+    both, only_first, only_second = (int(hits.sum()) for hits in (first & second, first & ~second, ~first & second))
+    neither = len(first) - both - only_first - only_second
+    excess = float(both * neither - only_first * only_second)
     if excess > 0:  # the correction for continuity
         excess = max(excess - len(first) / 2, 0.0)
-    margins = float(np.prod(np.concatenate([counts.sum(axis=0), counts.sum(axis=1)]), dtype=np.float64))
-    correlation = excess / np.sqrt(margins) if margins else 0.0
+    margins = (both + only_first) * (both + only_second) * (neither + only_first) * (neither + only_second)
+    correlation = excess / math.sqrt(margins) if margins else 0.0
 
     def spread(of_second: float, of_first: float) -> float:
         return float(np.sqrt(of_second**2 - 2 * correlation * of_second * of_first + of_first**2))
@@ -112,7 +113,7 @@ def paired_proportions(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> D
     value = other.value - one.value
     low = value - spread(other.value - other.low, one.high - one.value)
     high = value + spread(other.high - other.value, one.value - one.low)
-    return Difference(value, low, high, mcnemar(int(counts[0, 1]), int(counts[1, 0])))
+    return Difference(value, low, high, mcnemar(only_first, only_second))
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backbones.errors import UserError
 from .evaluation import Evaluation
-from .run_folder import make_folder, replace_json, replacing
+from .run_folder import check_writable, make_folder, replace_json, replacing
 from .task import Task
 
 RESULTS = "results.json"
@@ -16,7 +16,7 @@ PREDICTIONS = ("predictions.json", "predictions.csv")
 
 
 def output_folder(output: str | None, *names: str, overwrite: bool) -> Path | None:
-    """Return the folder for a command's files, made and checked, or nothing if none was asked for.
+    """Return the folder for a command's files, checked but made by what writes them, or nothing if none was asked for.
 
     Args:
         output: What ``--output`` said.
@@ -28,7 +28,8 @@ def output_folder(output: str | None, *names: str, overwrite: bool) -> Path | No
     """
     if output is None:
         return None
-    folder = make_folder(Path(output))
+    folder = Path(output)
+    check_writable(folder)
     there = [str(folder / name) for name in names if (folder / name).exists()]
     if there and not overwrite:
         raise UserError(f"{', '.join(there)}: already there. Write over it: --overwrite. Or elsewhere: --output DIR.")
@@ -51,7 +52,7 @@ def write_evaluation(folder: Path, task: Task, evaluation: Evaluation, contents:
 
 def write_predictions(folder: Path, rows: list[dict[str, Any]]) -> None:
     """Write predictions as ``predictions.json`` and, flattened, as ``predictions.csv``: a row an image."""
-    replace_json(folder / "predictions.json", rows)
+    replace_json(make_folder(folder) / "predictions.json", rows)
     flat = [_flatten(row) for row in rows]
     columns = list(dict.fromkeys(column for row in flat for column in row))
     with replacing(folder / "predictions.csv") as stream:

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from ..backbones.errors import UserError
 from .card import Card, print_card
 from .config import TrainingOptions
-from .evaluation import EvaluatedImages, Evaluator, Rows, pool_images, read_images
+from .evaluated_images import EvaluatedImages, Rows, pool_images, read_images
+from .evaluation import Evaluator
 from .intervals import Weights, bootstrap
-from .members import describe_subjects
 from .outputs import IMAGES, PREDICTIONS, RESULTS, write_predictions
 from .processes import is_first
 from .run_folder import RunFolder, check_writable, holds_others, refuse_resume_and_overwrite, run_path
+from .subject_figures import describe_subjects
 
 Options = TypeVar("Options", bound=TrainingOptions)
 

@@ -20,25 +20,20 @@ class Thaw(pl.Callback):
         """See the class."""
         self.epochs = epochs
         self.fingerprint = fingerprint
-        self._is_thawed = False
-
-    @property
-    def is_thawed(self) -> bool:
-        """Whether the trunk's time has come."""
-        return self._is_thawed
+        self.is_thawed = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return whether the trunk is trained by now, and its fingerprint when the run began."""
-        return {"is_thawed": self._is_thawed, "fingerprint": self.fingerprint}
+        return {"is_thawed": self.is_thawed, "fingerprint": self.fingerprint}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of a checkpoint; the trunk is thawed when training goes on."""
-        self._is_thawed = state_dict["is_thawed"]
+        self.is_thawed = state_dict["is_thawed"]
         self.fingerprint = state_dict["fingerprint"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go on thawed where the checkpoint was."""
-        if self._is_thawed:
+        if self.is_thawed:
             self._thaw(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -48,12 +43,12 @@ class Thaw(pl.Callback):
             RuntimeError: If the trunk changed while it was frozen.
         """
         assert isinstance(pl_module, Task)
-        if self._is_thawed or trainer.current_epoch < self.epochs:
+        if self.is_thawed or trainer.current_epoch < self.epochs:
             return
         found = pl_module.backbone.fingerprint()
         if found != self.fingerprint:
             raise RuntimeError(f"the frozen trunk changed: SHA-256 {self.fingerprint} before, {found} when thawed")
-        self._is_thawed = True
+        self.is_thawed = True
         self._thaw(trainer, pl_module)
 
     def _thaw(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backbones.errors import UserError, unknown
-from ..evaluation import Rows, Share
+from ..evaluated_images import Rows
+from ..evaluation import Share
 from ..intervals import Estimate, Weights, auroc_interval
 from .ranking import auroc_and_average_precision
 

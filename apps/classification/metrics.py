@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ...backbones.errors import unknown
 from ...datasets import Batch
-from ..evaluation import Evaluator, ImageScores, Rows, Share
+from ..evaluated_images import Rows
+from ..evaluation import Evaluator, ImageScores, Share
 from ..intervals import Estimate, Weights, mean_of_proportions, proportion
 from .binary import BINARY_METRICS, binary_area, binary_shares, measure_binary, undefined_binary
 from .calibration_error import calibration_error
 from .multilabel import MultiLabelEvaluator
-from .readout import TOP_K, Readout, top_probabilities, top_row
+from .readout import TOP_K, Readout, best_classes, probabilities, top_row
 
 #: Above this the matrix would make up most of the card; the most confused pairs are listed instead.
 _LARGEST_MATRIX = 200
@@ -26,8 +27,9 @@ _CONFUSED_PAIRS = 20
 class ClassificationEvaluator(Evaluator):
     """Keeps each image's label and most probable classes; no logits, so memory doesn't grow with classes.
 
-    Rows: ``label`` int64 ``[N]``, ``top`` int64 ``[N, K]`` the K most probable classes, best first, and their
-    ``probability`` float32 ``[N, K]``; K is 5, or the number of classes where there are fewer.
+    Rows: ``label`` int64 ``[N]`` and its ``label_probability`` float32 ``[N]``; ``top`` int64 ``[N, K]``, the K most
+    probable classes, best first, and their ``probability`` float32 ``[N, K]``. K is 5, or the number of classes where
+    there are fewer.
 
     Args:
         classes: The class names, in the order of the logits.
@@ -76,8 +78,10 @@ class ClassificationEvaluator(Evaluator):
         """Return the rows of a batch's logits ``[B, C]``."""
         label = batch.targets["label"]
         assert isinstance(label, Tensor)
-        probabilities, top = top_probabilities(output, TOP_K, self.readout)
-        return {"label": label.cpu().numpy(), "top": top.cpu().numpy(), "probability": probabilities.cpu().numpy()}
+        found = probabilities(output, self.readout)
+        best, top = best_classes(found)
+        rows = {"label": label, "label_probability": found.gather(1, label[:, None])[:, 0]}
+        return {key: value.cpu().numpy() for key, value in (rows | {"top": top, "probability": best}).items()}
 
     def measure(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
         """Return ``top1``, ``top5`` (of more than five classes), ``macro_f1``, ``balanced_accuracy`` and ``ece``.
@@ -104,9 +108,8 @@ class ClassificationEvaluator(Evaluator):
         return metrics | {"ece": calibration_error(rows["probability"][:, 0], hits[:, 0], weights)}
 
     def scores(self, rows: Rows) -> ImageScores:
-        """Return which images are right, and the probability of each label; of one below the best five 0."""
-        hits = rows["top"] == rows["label"][:, None]
-        return ImageScores(hits[:, 0], np.where(hits, rows["probability"], 0.0).sum(axis=1))
+        """Return which images are right, and the probability of each label."""
+        return ImageScores(rows["top"][:, 0] == rows["label"], rows["label_probability"].astype(np.float64))
 
     def recalls(self, rows: Rows) -> dict[str, Share]:
         """Return the share of each class that was found; classes without images are left out."""

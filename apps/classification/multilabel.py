@@ -10,7 +10,8 @@ from scipy.special import expit, log_expit
 from torch import Tensor
 
 from ...datasets import Batch
-from ..evaluation import Evaluator, ImageScores, Rows, Share
+from ..evaluated_images import Rows
+from ..evaluation import Evaluator, ImageScores, Share
 from ..intervals import Weights, auroc_interval, proportion
 from .calibration_error import calibration_error
 from .ranking import auroc_and_average_precision

@@ -24,10 +24,10 @@ def probabilities(logits: Tensor, readout: Readout) -> Tensor:
     return torch.softmax(logsigmoid(logits.float()) if readout == "one_vs_rest" else logits.float(), dim=1)
 
 
-def top_probabilities(logits: Tensor, k: int, readout: Readout = "softmax") -> tuple[Tensor, Tensor]:
-    """Return the ``min(k, C)`` highest probabilities of logits ``[B, C]`` and their classes, best first."""
-    found, indices = probabilities(logits, readout).topk(min(k, logits.shape[1]), dim=1)
-    return found, indices
+def best_classes(found: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the five highest of probabilities ``[B, C]``, or all of fewer, and their classes, best first."""
+    best, indices = found.topk(min(TOP_K, found.shape[1]), dim=1)
+    return best, indices
 
 
 def top_row(indices: Sequence[int], found: Sequence[float], classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -58,6 +58,6 @@ def predict_rows(logits: Tensor, classes: Sequence[str], readout: Readout) -> li
     """
     if readout == "sigmoid":
         return [label_row(found, classes) for found in probabilities(logits, readout).tolist()]
-    found, indices = top_probabilities(logits, TOP_K, readout)
+    found, indices = best_classes(probabilities(logits, readout))
     tops = [top_row(*row, classes) for row in zip(indices.tolist(), found.tolist(), strict=True)]
     return [{"predicted": top[0]["class"], "top": top} for top in tops]

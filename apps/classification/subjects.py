@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...datasets import AnnotatedImages, BadSample, Batch, Context, DataError, Record
-from ..evaluation import EvaluatedImages, Evaluation, Evaluator, Members, Rows
+from ..evaluated_images import EvaluatedImages, Members, Rows
+from ..evaluation import Evaluation, Evaluator
 from ..intervals import Weights
-from ..members import describe_subjects
+from ..subject_figures import describe_subjects
 from ..task import Head, Task
 from .averaging import AveragingHead
 

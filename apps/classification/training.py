@@ -48,6 +48,7 @@ def run_training(options: TrainOptions) -> Card:
     run = open_run("classification", options)
     if options.resume and run.is_finished:
         card = Card.read(run.card)
+        print(f"the run in '{run.path}' is finished; nothing was left to do")
         print_card(card, where=run.card)
         return card
     torch.manual_seed(options.seed)

@@ -10,7 +10,7 @@ from rich.table import Table
 from ..console import wide_console
 from ..intervals import CONFIDENCE
 from ..outputs import output_folder
-from ..run_folder import replace_json, replacing
+from ..run_folder import make_folder, replace_json, replacing
 from .comparison import Compared, Comparison, compare_judged
 from .judged import read_judged
 from .options import CompareOptions
@@ -32,7 +32,7 @@ def compare_and_print(options: CompareOptions) -> Comparison:
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
     """Write all of it as JSON, and the figures of metrics and classes as a table."""
-    replace_json(folder / FILES[0], comparison.to_dict())
+    replace_json(make_folder(folder) / FILES[0], comparison.to_dict())
     with replacing(folder / FILES[1]) as stream:
         writer = csv.writer(stream)
         writer.writerow(["kind", "name", "images", "a", "b", "difference", "low", "high", "p_value"])

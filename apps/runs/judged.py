@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ...backbones.errors import UserError, did_you_mean
 from ..card import Card
-from ..evaluation import EvaluatedImages, Evaluator, ImageScores, Share, read_images
+from ..evaluated_images import EvaluatedImages, read_images
+from ..evaluation import Evaluator, ImageScores, Share
 from ..intervals import Measure
 from ..outputs import RESULTS
 from ..repeats import mean_measure, run_images

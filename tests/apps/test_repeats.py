@@ -8,7 +8,7 @@ from statistics import mean, stdev
 
 import pytest
 from onetrunk.apps.cli import main
-from onetrunk.apps.evaluation import read_images
+from onetrunk.apps.evaluated_images import read_images
 
 TINY = (
     "--backbone timm/test_resnet --weights none --image-size 32 --batch-size 8 --workers 0 --device cpu --epochs 1 "

@@ -36,6 +36,12 @@ def card_of(run: Path) -> dict:
     return json.loads((run / "results.json").read_text())
 
 
+def proof(card: dict, updates: str) -> str:
+    """The line of the printed card about what could not change."""
+    print_of_frozen = card["backbone"]["frozen_fingerprint"][:16]
+    return f"frozen     proven: the SHA-256 of the trunk without the {updates} is {print_of_frozen}… before and after"
+
+
 def layers(kind: type[torch.nn.Module]) -> list[tuple[str, torch.nn.Module]]:
     backbone = build_backbone("timm/test_resnet", weights="none", levels=["embedding"])
     return [(path, module) for path, module in backbone.network.named_modules() if isinstance(module, kind)]
@@ -58,10 +64,7 @@ def test_norm_changes_the_scales_and_shifts_of_norms_and_nothing_else(
     assert card["cost"]["trained_parameters"] == trained + head_parameters(run)
     assert card["backbone"]["fingerprint_before"] == card_of(trained_run)["backbone"]["fingerprint_after"]
     assert card["backbone"]["fingerprint_after"] != card["backbone"]["fingerprint_before"]
-    text = capsys.readouterr().out
-    proof = card["backbone"]["frozen_fingerprint"][:16]
-    expected = f"the SHA-256 of the trunk without the scales and shifts of its norms is {proof}… before and after"
-    assert f"frozen     proven: {expected}" in text
+    assert proof(card, "scales and shifts of its norms") in capsys.readouterr().out
 
 
 def test_lora_changes_the_weights_of_layers_and_nothing_else(
@@ -81,10 +84,7 @@ def test_lora_changes_the_weights_of_layers_and_nothing_else(
     # until they are folded in, the updates stand beside the weights of the run before
     assert card["backbone"]["frozen_fingerprint"] == card_of(trained_run)["backbone"]["fingerprint_after"]
     assert card["backbone"]["fingerprint_after"] != card["backbone"]["fingerprint_before"]
-    text = capsys.readouterr().out
-    proof = card["backbone"]["frozen_fingerprint"][:16]
-    expected = f"the SHA-256 of the trunk without the low-rank updates of its layers is {proof}… before and after"
-    assert f"frozen     proven: {expected}" in text
+    assert proof(card, "low-rank updates of its layers") in capsys.readouterr().out
 
 
 def build_parameters() -> list[torch.nn.Parameter]:

@@ -10,7 +10,7 @@ import torch
 from onetrunk.apps.classification.binary import choose_positive
 from onetrunk.apps.classification.metrics import ClassificationEvaluator, rebuild_evaluator
 from onetrunk.apps.cli import main
-from onetrunk.apps.evaluation import EvaluatedImages
+from onetrunk.apps.evaluated_images import EvaluatedImages
 from onetrunk.apps.intervals import Estimate, auroc_interval, proportion
 from onetrunk.backbones.errors import UserError
 from onetrunk.datasets import Batch, Context

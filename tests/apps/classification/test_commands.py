@@ -173,8 +173,9 @@ def test_an_evaluation_never_cuts_data_without_splits(
     trained_run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["classification", "evaluate", "--model", str(trained_run), "--data", str(pictures / "val")]
-    assert main([*words, "--workers", "0"]) == 2
+    assert main([*words, "--workers", "0", "--output", str(tmp_path / "out")]) == 2
     assert "To evaluate everything: --split all" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
     assert main([*words, "--workers", "0", "--split", "all", "--output", str(tmp_path)]) == 0
     assert card_of(tmp_path)["samples"]["used"] == 15
     assert card_of(tmp_path)["metrics"] == card_of(trained_run)["metrics"]
@@ -255,7 +256,9 @@ def test_resuming_a_finished_run_gives_its_card(
     before = (trained_run / "results.json").read_bytes()
     options = ["--epochs", "6", "--learning-rate", "0.01", "--optim.trunk-factor", "1", "--resume"]
     assert train(pictures, trained_run, *options) == 0
-    assert "top1" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "is finished; nothing was left to do" in shown
+    assert "top1" in shown
     assert (trained_run / "results.json").read_bytes() == before
 
 

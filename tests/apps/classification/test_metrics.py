@@ -107,3 +107,12 @@ def test_skipped_images_keep_their_row_with_the_reason() -> None:
 def test_nothing_to_evaluate_is_said() -> None:
     with pytest.raises(DataError, match="nothing to evaluate"):
         join_pieces([])
+
+
+def test_the_probability_of_a_label_below_the_best_five_is_kept() -> None:
+    logits, labels = torch.arange(8.0)[None].repeat(2, 1), torch.tensor([0, 7])
+    evaluator = ClassificationEvaluator([f"class{i}" for i in range(8)])
+    images, _ = join_pieces([piece(evaluator, logits, make_batch(labels, 0))])
+    scores = evaluator.scores(images.rows)
+    assert scores.correct.tolist() == [False, True]
+    assert scores.probability == pytest.approx(logits.softmax(dim=1)[0, [0, 7]].numpy(), rel=1e-5)

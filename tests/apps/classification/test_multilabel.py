@@ -11,7 +11,8 @@ import torch
 from onetrunk.apps.classification.metrics import rebuild_evaluator
 from onetrunk.apps.classification.multilabel import MultiLabelEvaluator
 from onetrunk.apps.cli import main
-from onetrunk.apps.evaluation import EvaluatedImages, Evaluation, read_images
+from onetrunk.apps.evaluated_images import EvaluatedImages, read_images
+from onetrunk.apps.evaluation import Evaluation
 from onetrunk.apps.intervals import proportion
 from onetrunk.datasets import Batch, Context
 from safetensors.torch import load_file

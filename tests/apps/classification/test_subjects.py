@@ -11,7 +11,7 @@ from onetrunk.apps.classification.averaging import mean_softmax
 from onetrunk.apps.classification.metrics import ClassificationEvaluator
 from onetrunk.apps.classification.subjects import SubjectEvaluator, subjects_of
 from onetrunk.apps.cli import main
-from onetrunk.apps.evaluation import EvaluatedImages, read_images
+from onetrunk.apps.evaluated_images import EvaluatedImages, read_images
 from onetrunk.datasets import BadSample, Batch, Context, DataError, open_dataset
 
 TINY = "--backbone timm/test_resnet --weights none --image-size 32 --batch-size 8 --workers 0 --device cpu".split()

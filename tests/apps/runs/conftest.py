@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from onetrunk.apps.card import Card
 from onetrunk.apps.classification.metrics import ClassificationEvaluator
-from onetrunk.apps.evaluation import EvaluatedImages
+from onetrunk.apps.evaluated_images import EvaluatedImages
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -36,6 +36,7 @@ def write_evaluation(tmp_path: Path) -> WriteEvaluation:
         rest = (1 - best) / (len(classes) - 1)
         rows = {
             "label": truth,
+            "label_probability": np.where(first == truth, best[:, 0], rest[:, 0]),
             "top": np.concatenate([first[:, None], others], axis=1),
             "probability": np.concatenate([best, *[rest] * (len(classes) - 1)], axis=1),
         }

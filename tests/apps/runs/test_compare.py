@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onetrunk.apps.cli import main
-from onetrunk.apps.evaluation import read_images
+from onetrunk.apps.evaluated_images import read_images
 from onetrunk.apps.intervals import paired_proportions
 from onetrunk.apps.runs import CompareOptions, compare
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from onetrunk.apps.classification.multilabel import MultiLabelEvaluator
 from onetrunk.apps.cli import main
-from onetrunk.apps.evaluation import EvaluatedImages, Members, pool_images, read_images
+from onetrunk.apps.evaluated_images import EvaluatedImages, Members, pool_images, read_images
 from onetrunk.apps.runs import CompareOptions, compare
 
 LABELS = [0] * 4 + [1] * 4 + [2] * 4

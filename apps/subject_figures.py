@@ -1,9 +1,10 @@
-"""Subjects that were judged by several images each: what their card says about it."""
+"""What a card says of subjects that were judged by several images each."""
 
 from dataclasses import asdict
 from typing import Any
 
-from .evaluation import EvaluatedImages, Evaluator
+from .evaluated_images import EvaluatedImages
+from .evaluation import Evaluator
 from .intervals import bootstrap
 
 
