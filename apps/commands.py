@@ -57,7 +57,7 @@ def evaluate_command(
     )
     if is_first():
         if where is not None:
-            write_evaluation(where, task, evaluation, contents)
+            write_evaluation(where, task.evaluator, evaluation, contents)
             card.write(where / RESULTS)
         print_card(card, where=where / RESULTS if where else None)
     return card

@@ -111,8 +111,32 @@ class LossOptions(CheckedOptions):
 
 
 @dataclass(kw_only=True)
-class RuntimeOptions(CheckedOptions):
-    """Where and how a network runs; none of these changes a result beyond rounding."""
+class AugmentOptions(CheckedOptions):
+    """Random changes to pictures."""
+
+    min_scale: float = 0.35
+    """The smallest share of the picture that a random crop shows; 1 for no crop."""
+    flip: float = 0.5
+    """The probability of a mirror image; 0 for digits and text."""
+    vertical_flip: float = 0.0
+    """The probability of turning the picture upside down; 0.5 where up and down mean nothing, as in microscopy."""
+    color_jitter: float = 0.0
+    """The strength of random brightness, contrast and saturation."""
+    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
+    """Random shears, turns, shifts and changes of colour: RandAugment (Cubuk 2020), TrivialAugment (Mueller 2021)."""
+    erasing: float = 0.0
+    """The probability of noise in place of a random rectangle (Zhong 2020)."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        super().__post_init__()
+        check_range(self, "min_scale", "flip", "vertical_flip", "erasing", most=1, group="augment")
+        check_range(self, "color_jitter", group="augment")
+
+
+@dataclass(kw_only=True)
+class ComputeOptions(CheckedOptions):
+    """How a network runs over images; none of these changes a result beyond rounding."""
 
     batch_size: int = 32
     """Images a step."""
@@ -122,6 +146,20 @@ class RuntimeOptions(CheckedOptions):
     """auto: bf16 where the hardware has it, but fp32 for depthwise networks on a CPU, where bf16 is slower."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto: a GPU where there is one."""
+    bad_data: Literal["error", "skip"] = "error"
+    """What to do with images that can't be read: stop and name them, or leave them out, count and list them."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        super().__post_init__()
+        check_range(self, "batch_size", least=1)
+        check_range(self, "workers")
+
+
+@dataclass(kw_only=True)
+class RuntimeOptions(ComputeOptions):
+    """Where and how a network runs, on one device or several."""
+
     devices: int | str = 1
     """How many GPUs, or processes on a CPU, work together: a number, a list such as 0,1, or auto for all GPUs. In
     training each takes --batch-size images a step."""
@@ -130,14 +168,11 @@ class RuntimeOptions(CheckedOptions):
     strategy: str = "auto"
     """How several devices work together: auto, ddp, ddp_find_unused_parameters_false or
     ddp_find_unused_parameters_true, as Lightning names them."""
-    bad_data: Literal["error", "skip"] = "error"
-    """What to do with images that can't be read: stop and name them, or leave them out, count and list them."""
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "batch_size", "num_nodes", least=1)
-        check_range(self, "workers")
+        check_range(self, "num_nodes", least=1)
 
 
 @dataclass(kw_only=True)

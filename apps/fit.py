@@ -167,7 +167,7 @@ def _prove(task: Task, trained: Trained, options: TrainingOptions) -> dict[str, 
 def _write(run: RunFolder, task: Task, card: Card, evaluation: Evaluation, contents: Mapping[str, int]) -> None:
     """Write what the run was for; the card last, because it says that the run is finished."""
     save_model(run.model, task, card, split=run.split)
-    write_evaluation(run.path, task, evaluation, contents)
+    write_evaluation(run.path, task.evaluator, evaluation, contents)
     card.write(run.card)
     print_card(card, where=run.card)
 

@@ -6,9 +6,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..backbones import Preprocessing
-from ..datasets import FitMode, Record, ResumableLoader, SampleDataset, Transform, eval_transform, find_bad_images
+from ..datasets import (
+    FitMode,
+    Record,
+    ResumableLoader,
+    SampleDataset,
+    Transform,
+    eval_transform,
+    find_bad_images,
+    train_transform,
+)
 from .checkpoints import bad_images_error
-from .config import RuntimeOptions
+from .config import AugmentOptions, ComputeOptions
 from .hardware import choose_device, choose_workers
 
 
@@ -45,6 +54,19 @@ class InputRecipe:
         """Return the transform without randomness, for evaluation and use."""
         return eval_transform(self.canvas, self.interpolation, self.crop_fraction, mode=self.mode, fill=self.fill)
 
+    def augmentation(self, options: AugmentOptions) -> Transform:
+        """Return the transform with randomness, for training and for augmented views."""
+        return train_transform(
+            self.canvas,
+            self.interpolation,
+            min_scale=options.min_scale,
+            flip=options.flip,
+            vertical_flip=options.vertical_flip,
+            color_jitter=options.color_jitter,
+            policy=options.policy,
+            erasing=options.erasing,
+        )
+
 
 def make_recipe(
     preprocessing: Preprocessing, canvas: tuple[int, int] | None = None, mode: FitMode = "crop"
@@ -60,7 +82,7 @@ def make_recipe(
     )
 
 
-def check_images(records: Sequence[Record], options: RuntimeOptions) -> None:
+def check_images(records: Sequence[Record], options: ComputeOptions) -> None:
     """Look at all images before the work starts, where bad ones are errors.
 
     Raises:
@@ -75,7 +97,7 @@ def check_images(records: Sequence[Record], options: RuntimeOptions) -> None:
 def make_loader(
     records: Sequence[Record],
     transform: Transform,
-    options: RuntimeOptions,
+    options: ComputeOptions,
     *,
     channels: int,
     classes: Sequence[str] = (),

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..backbones.errors import UserError
-from .evaluation import Evaluation
+from .evaluation import Evaluation, Evaluator
 from .run_folder import check_writable, make_folder, replace_json, replacing
-from .task import Task
 
 RESULTS = "results.json"
 IMAGES = "images.npz"
@@ -36,18 +35,18 @@ def output_folder(output: str | None, *names: str, overwrite: bool) -> Path | No
     return folder
 
 
-def write_evaluation(folder: Path, task: Task, evaluation: Evaluation, contents: Mapping[str, int]) -> None:
+def write_evaluation(folder: Path, evaluator: Evaluator, evaluation: Evaluation, contents: Mapping[str, int]) -> None:
     """Write the predictions, and what the figures were computed from, for comparisons of runs.
 
     Args:
         folder: Where to.
-        task: Was evaluated.
+        evaluator: Made the figures, and makes them again for a comparison.
         evaluation: What came out.
         contents: A short hash of each image's file, by the image's name.
     """
     write_predictions(folder, evaluation.predictions)
     assert evaluation.images is not None
-    evaluation.images.with_contents(contents).save(folder / IMAGES, task.evaluator)
+    evaluation.images.with_contents(contents).save(folder / IMAGES, evaluator)
 
 
 def write_predictions(folder: Path, rows: list[dict[str, Any]]) -> None:

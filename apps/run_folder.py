@@ -219,13 +219,14 @@ def versions() -> dict[str, str]:
 
 
 @contextmanager
-def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+def replacing(path: Path, mode: str = "w", *, go_on: str = "go on with --resume") -> Iterator[IO[Any]]:
     """Open a file that is written whole or not at all: a temporary file beside it, flushed to the disk, then renamed.
 
     Args:
         path: The file to write or replace.
-        mode: ``"w"`` for text in UTF-8 with its line ends as given, ``"wb"`` for bytes. File names that aren't UTF-8
-            are written as the bytes that they are.
+        mode: ``"w"`` for text in UTF-8 with its line ends as given, ``"wb"`` or ``"w+b"`` for bytes. File names that
+            aren't UTF-8 are written as the bytes that they are.
+        go_on: What to do once there is room, for the message.
 
     Raises:
         UserError: If the disk is full or the folder can't be written to.
@@ -239,15 +240,15 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise unwritable_error(path, str(error.strerror or error)) from error
+        raise unwritable_error(path, str(error.strerror or error), go_on) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def unwritable_error(path: Path, reason: str) -> UserError:
+def unwritable_error(path: Path, reason: str, go_on: str = "go on with --resume") -> UserError:
     """Return the error of a file for which there is no room or permission."""
     return UserError(
-        f"'{path}' can't be written: {reason}. What was there before is untouched; make room, then go on with --resume."
+        f"'{path}' can't be written: {reason}. What was there before is untouched; make room, then {go_on}."
     )
 
 

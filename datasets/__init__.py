@@ -13,7 +13,16 @@ from .duplicates import find_duplicates
 from .epoch_batches import EpochBatches
 from .excerpts import Excerpt, identify_contents, read_excerpts, short_hashes
 from .findings import SEVERITIES, Finding, Report, Severity
-from .images import IMAGE_EXTENSIONS, MAX_PIXELS, ImageFacts, check_image, find_bad_images, inspect_image, read_image
+from .images import (
+    IMAGE_EXTENSIONS,
+    MAX_PIXELS,
+    ImageFacts,
+    check_image,
+    convert_image,
+    find_bad_images,
+    inspect_image,
+    read_image,
+)
 from .loading import ResumableLoader, SampleDataset
 from .mixing import Mixing
 from .open import open_dataset
@@ -53,6 +62,7 @@ __all__ = [
     "class_names",
     "class_weights",
     "collate",
+    "convert_image",
     "eval_transform",
     "find_bad_images",
     "find_duplicates",

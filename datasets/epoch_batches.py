@@ -66,6 +66,7 @@ class EpochBatches(Sampler[list[Key]]):
         if batch_size < 1:
             raise UserError(f"The batch size is 1 or more, not {batch_size}.")
         self.num_samples = num_samples
+        self.only: list[int] | None = None
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
@@ -86,6 +87,11 @@ class EpochBatches(Sampler[list[Key]]):
         if self.shuffle and processes > 1:
             self._check_shares()
 
+    def restrict(self, indices: Sequence[int]) -> None:
+        """Take only these records, in their order; without ``shuffle``, and before the first batch."""
+        assert not self.shuffle
+        self.only, self.num_samples = list(indices), len(indices)
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; another one than before starts at its first batch."""
         if epoch != self.epoch:
@@ -95,7 +101,7 @@ class EpochBatches(Sampler[list[Key]]):
     def order(self) -> list[int]:
         """Return the indices of the epoch in their order, those of all processes."""
         if not self.shuffle:
-            return list(range(self.num_samples))
+            return list(range(self.num_samples)) if self.only is None else self.only
         generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
         if self.sample_weights is None:
             return torch.randperm(self.num_samples, generator=generator).tolist()

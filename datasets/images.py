@@ -116,7 +116,21 @@ def read_image(path: Path | str, *, channels: int = 3) -> Image.Image:
     content = _read_bytes(path)
     with _open(io.BytesIO(content), path) as image:
         _decode(image, path)
-        return _upright(_flatten(image, "RGB" if channels == 3 else "L", path), image)
+        return convert_image(image, path, channels=channels)
+
+
+def convert_image(image: Image.Image, name: Path | str, *, channels: int = 3) -> Image.Image:
+    """Return a picture of any mode upright, as RGB or grey, as ``read_image`` does with that of a file.
+
+    Args:
+        image: The picture, whose file, if it has one, can still be read.
+        name: What messages call it.
+        channels: 3 for mode ``RGB``, 1 for mode ``L``.
+
+    Raises:
+        DataError: Its values are outside the range of its mode.
+    """
+    return _upright(_flatten(image, "RGB" if channels == 3 else "L", name), image)
 
 
 def check_image(path: Path | str) -> str | None:

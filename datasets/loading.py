@@ -147,6 +147,10 @@ class ResumableLoader:
         """
         self.batch_sampler.share(rank, processes)
 
+    def restrict(self, indices: Sequence[int]) -> None:
+        """Load only these records, in their order; without ``shuffle``, and before the first batch."""
+        self.batch_sampler.restrict(indices)
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; another one than before starts at its first batch."""
         self.batch_sampler.set_epoch(epoch)

@@ -54,21 +54,9 @@ class LossOptions(config.LossOptions):
 
 
 @dataclass(kw_only=True)
-class AugmentOptions(CheckedOptions):
+class AugmentOptions(config.AugmentOptions):
     """What training does to the pictures at random."""
 
-    min_scale: float = 0.35
-    """The smallest share of the picture that a random crop shows; 1 for no crop."""
-    flip: float = 0.5
-    """The probability of a mirror image; 0 for digits and text."""
-    vertical_flip: float = 0.0
-    """The probability of turning the picture upside down; 0.5 where up and down mean nothing, as in microscopy."""
-    color_jitter: float = 0.0
-    """The strength of random brightness, contrast and saturation."""
-    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
-    """Random shears, turns, shifts and changes of colour: RandAugment (Cubuk 2020), TrivialAugment (Mueller 2021)."""
-    erasing: float = 0.0
-    """The probability of noise in place of a random rectangle (Zhong 2020)."""
     mixup: float = 0.0
     """Mixes each picture and its label with another's; the alpha of Zhang 2018, such as 0.2; 0: none."""
     cutmix: float = 0.0
@@ -78,8 +66,7 @@ class AugmentOptions(CheckedOptions):
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "min_scale", "flip", "vertical_flip", "erasing", most=1, group="augment")
-        check_range(self, "color_jitter", "mixup", "cutmix", group="augment")
+        check_range(self, "mixup", "cutmix", group="augment")
 
 
 @dataclass(kw_only=True)

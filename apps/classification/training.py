@@ -17,7 +17,6 @@ from ...datasets import (
     balanced_weights,
     class_weights,
     positive_weights,
-    train_transform,
 )
 from ..card import Card, print_card
 from ..config import canvas_of
@@ -34,7 +33,7 @@ from .calibration import calibrate
 from .losses import ClassLoss, readout_of
 from .metrics import ClassEvaluator, make_evaluator
 from .opening import gives_label_sets, open_for_training
-from .options import AugmentOptions, TrainOptions
+from .options import TrainOptions
 from .subjects import judge_by_subject
 from .task import build_task, keep_matching_rows
 
@@ -147,9 +146,10 @@ def _fit_data(
         return make_loader(records, transform, options, channels=inputs.channels, classes=train.classes, **settings)
 
     weights = balanced_weights(train.records) if options.sampling == "balanced" else None
-    augmentation = _augmentation(inputs, options.augment)
     return FitData(
-        train=loader("train", augmentation, seed=options.seed, shuffle=True, sample_weights=weights),
+        train=loader(
+            "train", inputs.augmentation(options.augment), seed=options.seed, shuffle=True, sample_weights=weights
+        ),
         val=loader("val", inputs.transform()),
         train_fingerprint=identities["train"].fingerprint,
         val_fingerprint=identities["val"].fingerprint,
@@ -157,19 +157,6 @@ def _fit_data(
         unreadable=identities["train"].unreadable,
         facts={"path": options.data, "split_origin": train.split_origin},
         cut_split=train.splits if train.is_cut else None,
-    )
-
-
-def _augmentation(inputs: InputRecipe, options: AugmentOptions) -> Transform:
-    return train_transform(
-        inputs.canvas,
-        inputs.interpolation,
-        min_scale=options.min_scale,
-        flip=options.flip,
-        vertical_flip=options.vertical_flip,
-        color_jitter=options.color_jitter,
-        policy=options.policy,
-        erasing=options.erasing,
     )
 
 

@@ -1,0 +1,293 @@
+"""``features probe``: how well simple classifiers tell the classes apart by the features."""
+
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.table import Table
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ...backbones.errors import UserError
+from ...datasets import BadSample
+from ..card import Card, Cost, make_card
+from ..classification.binary import choose_positive
+from ..classification.metrics import ClassificationEvaluator
+from ..classification.readout import TOP_K
+from ..console import wide_console
+from ..evaluated_images import EvaluatedImages, Rows
+from ..evaluation import Evaluation
+from ..hardware import peak_memory_mib
+from ..intervals import proportion
+from ..outputs import IMAGES, PREDICTIONS, RESULTS, output_folder, write_evaluation
+from .files import read_features, read_recipe
+from .options import ProbeOptions
+from .table import FeatureTable, check_split, choose_layer
+
+STRENGTHS = tuple(float(strength) for strength in np.logspace(-6, 2, 9))
+"""The inverse regularisation ``C`` that logistic regression chooses from."""
+NAMES = ("logistic_regression", "knn")
+NEIGHBOURS = (1, 3, 5, 10, 20)
+"""The numbers of neighbours that kNN chooses from."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rows that a classifier is fitted to or judged on.
+
+    Attributes:
+        features: ``[N, D]``.
+        labels: Text ``[N]``.
+        groups: What a cut of them can't divide, ``[N]``: a subject's rows, or the views of an image; None where each
+            row is on its own.
+        rows: Their places in the file.
+    """
+
+    features: NDArray[Any]
+    labels: NDArray[np.str_]
+    groups: NDArray[np.str_] | None
+    rows: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A classifier that chooses one setting by cross-validation.
+
+    Attributes:
+        name: Of its folder.
+        search: scikit-learn's search over the settings; it refits the best on all training rows.
+        setting: The name of the setting in the search.
+    """
+
+    name: str
+    search: GridSearchCV
+    setting: str
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        """The setting that was chosen, and its mean accuracy over the folds."""
+        key = self.setting.rpartition("__")[2]
+        return {key: self.search.best_params_[self.setting], "cross_validation": float(self.search.best_score_)}
+
+
+def run_probe(options: ProbeOptions) -> dict[str, Card]:
+    """Fit logistic regression and nearest neighbours on the training split; print and return a card of each.
+
+    Raises:
+        UserError: For a file that can't be read, or that lacks labels or a split.
+    """
+    files = [f"{name}/{file}" for name in NAMES for file in (RESULTS, IMAGES, *PREDICTIONS)]
+    where = output_folder(options.output, *files, overwrite=options.overwrite)
+    layer = choose_layer(tuple(read_recipe(options.features)["layers"]), options.layer)
+    table = read_features(options.features, [layer])
+    train, test = take(table, layer, "train"), take(table, layer, options.split)
+    _check_classes(options, train, test)
+    cards = {}
+    for probe in make_probes(train, options.folds):
+        started = time.monotonic()
+        fit(probe, train)
+        evaluator, images = judge(probe, train, test, table)
+        seconds = time.monotonic() - started
+        evaluation = evaluator.evaluate(images, _skipped(table, options.split))
+        evaluation.details["probe"] = {"classifier": probe.name, "layer": layer, **probe.chosen} | {
+            "folds": probe.search.n_splits_,
+            "train": {"used": len(train.labels), "skipped": len(_skipped(table, "train"))},
+        }
+        card = _card(evaluation, table, options, probe, seconds)
+        if where is not None:
+            write_evaluation(where / probe.name, evaluator, evaluation, {})
+            card.write(where / probe.name / RESULTS)
+        cards[probe.name] = card
+    _print(cards, table, train, test, options)
+    return cards
+
+
+def take(table: FeatureTable, layer: str, split: str) -> Samples:
+    """Return the rows of a split that have features; of any but the training split only the plain view.
+
+    Raises:
+        UserError: There is no such split, or the images have no single label.
+    """
+    if "labels" in table.columns:
+        raise UserError(
+            "A probe is for one label an image, and these have any number. Train a head: "
+            "onetrunk classification train --freeze all"
+        )
+    if not any(table.columns["label"]):
+        raise UserError("The features are of images without labels; there is nothing to tell apart.")
+    check_split(table, split)
+    chosen = table.in_split(split) & table.is_sound
+    if split != "train":
+        chosen &= table.is_plain_view
+    if not chosen.any():
+        raise UserError(f"No image of the split '{split}' has features; the column 'error' has the reasons.")
+    rows = np.flatnonzero(chosen)
+    column = next((key for key in ("subject", "view") if key in table.columns), None)
+    groups = None
+    if column is not None:  # the views of an image, or all images of a subject
+        groups = np.array(
+            [table.columns["subject" if column == "subject" else "name"][row] for row in rows.tolist()], np.str_
+        )
+    labels = np.array([table.columns["label"][row] for row in rows.tolist()], dtype=np.str_)
+    return Samples(table.layer(layer)[rows].astype(np.float32), labels, groups, rows)
+
+
+def make_probes(train: Samples, folds: int) -> list[Probe]:
+    """Return the classifiers, not yet fitted.
+
+    Logistic regression on standardised features with an L2 penalty (Kornblith et al. 2019, section 3, chooses its
+    strength alike), and nearest neighbours by the cosine.
+
+    Args:
+        train: What they will be fitted to.
+        folds: Into how many parts to cut that, at most; no more than the rarest class has rows or groups.
+    """
+    parts = max(2, min(folds, _rarest(train)))
+    cut = StratifiedKFold(parts) if train.groups is None else StratifiedGroupKFold(parts)
+    regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    setting = "logisticregression__C"
+    smallest = len(train.labels) * (parts - 1) // parts // 2  # groups make parts of unlike sizes
+    neighbours = [count for count in NEIGHBOURS if count <= max(1, smallest)]
+    return [
+        Probe(NAMES[0], GridSearchCV(regression, {setting: list(STRENGTHS)}, cv=cut), setting),
+        Probe(
+            NAMES[1],
+            GridSearchCV(KNeighborsClassifier(metric="cosine"), {"n_neighbors": neighbours}, cv=cut),
+            "n_neighbors",
+        ),
+    ]
+
+
+def fit(probe: Probe, train: Samples) -> None:
+    """Choose a probe's setting by cross-validation, and fit it with that to all rows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of strengths so weak that they are hardly ever chosen
+        warnings.filterwarnings("ignore", "The least populated class")
+        probe.search.fit(train.features, train.labels, groups=train.groups)
+
+
+def judge(
+    probe: Probe, train: Samples, test: Samples, table: FeatureTable
+) -> tuple[ClassificationEvaluator, EvaluatedImages]:
+    """Return what a fitted probe makes of each row, and the evaluator that knows the figures."""
+    classes = probe.search.classes_.tolist()
+    found = probe.search.predict_proba(test.features)
+    # the first of equally probable classes, as scikit-learn's predict has it
+    top = np.argsort(-found, axis=1, kind="stable")[:, :TOP_K]
+    labels = np.searchsorted(probe.search.classes_, test.labels)
+    rows: Rows = {
+        "label": labels.astype(np.int64),
+        "label_probability": found[np.arange(len(labels)), labels].astype(np.float32),
+        "top": top.astype(np.int64),
+        "probability": np.take_along_axis(found, top, axis=1).astype(np.float32),
+    }
+    of_class = dict(zip(*np.unique(train.labels, return_counts=True), strict=True))
+    positive = choose_positive({str(name): int(count) for name, count in of_class.items()}, None)
+    names = tuple(table.columns["name"][row] for row in test.rows.tolist())
+    places = _places(table, test)
+    return ClassificationEvaluator(classes, positive=positive), EvaluatedImages(places, names, rows)
+
+
+def _places(table: FeatureTable, samples: Samples) -> NDArray[np.int64]:
+    """Return the place of each row among the images of its split, with or without features."""
+    split = table.columns["split"][int(samples.rows[0])]
+    return np.searchsorted(np.flatnonzero(table.in_split(split) & table.is_plain_view), samples.rows)
+
+
+def _skipped(table: FeatureTable, split: str) -> list[BadSample]:
+    """Return the images of a split that have no features."""
+    rows = np.flatnonzero(table.in_split(split) & table.is_plain_view)
+    columns = table.columns
+    return [
+        BadSample(place, columns["name"][row], Path(columns["path"][row]), f"{columns['path'][row]}: {reason}")
+        for place, row in enumerate(rows.tolist())
+        if (reason := columns["error"][row]) is not None
+    ]
+
+
+def _rarest(train: Samples) -> int:
+    """Return the fewest rows, or groups where there are some, that a class has."""
+    units = train.rows.astype(np.str_) if train.groups is None else train.groups
+    return min(len(set(units[train.labels == name])) for name in np.unique(train.labels))
+
+
+def _check_classes(options: ProbeOptions, train: Samples, test: Samples) -> None:
+    known = set(train.labels)
+    if len(known) == 1:
+        raise UserError(
+            f"{options.features}: there is one class only, '{train.labels[0]}'; there is nothing to tell apart."
+        )
+    if unknown := sorted(set(test.labels) - known):
+        raise UserError(
+            f"{options.features}: no image of '{unknown[0]}' is in 'train' with features, only in '{options.split}', "
+            "so it can't be learned."
+        )
+
+
+def _card(evaluation: Evaluation, table: FeatureTable, options: ProbeOptions, probe: Probe, seconds: float) -> Card:
+    backbone, data = table.recipe["backbone"], table.recipe["data"]
+    best = probe.search.best_estimator_
+    trained = sum(array.size for array in (best[-1].coef_, best[-1].intercept_)) if isinstance(best, Pipeline) else 0
+    return make_card(
+        evaluation,
+        task="classification",
+        split=options.split,
+        selected_on=None,
+        cost=Cost(evaluation.used / seconds, peak_memory_mib(torch.device("cpu")), trained, trained, seconds),
+        backbone={
+            "name": backbone["recipe"]["name"],
+            "weights": backbone["weights"],
+            "fingerprint_before": backbone["fingerprint"],
+            "fingerprint_after": backbone["fingerprint"],
+        },
+        data={"path": data["path"], "split_origin": data["split_origin"], "features": options.features},
+    )
+
+
+def _print(
+    cards: Mapping[str, Card], table: FeatureTable, train: Samples, test: Samples, options: ProbeOptions
+) -> None:
+    shown = Table("classifier", "chosen", "cross-validation", "top1", "95% interval")
+    for name, card in cards.items():
+        about, top1 = card.details["probe"], card.metrics["top1"]
+        key = "C" if "C" in about else "n_neighbors"
+        interval = f"{top1['low']:.4f} to {top1['high']:.4f}"
+        shown.add_row(
+            name, f"{key} {about[key]:g}", f"{about['cross_validation']:.4f}", f"{top1['value']:.4f}", interval
+        )
+    names, counts = np.unique(train.labels, return_counts=True)
+    share = proportion(int((test.labels == names[counts.argmax()]).sum()), len(test.labels))
+    shown.add_row(
+        "most frequent class",
+        str(names[counts.argmax()]),
+        "",
+        f"{share.value:.4f}",
+        f"{share.low:.4f} to {share.high:.4f}",
+    )
+    console = wide_console()
+    trunk = table.recipe["backbone"]
+    layer = next(iter(cards.values())).details["probe"]["layer"]
+    rows = f"{len(train.labels):,} training rows, {len(test.labels):,} of {options.split}"
+    console.print(
+        f"{options.features}: {layer} of {trunk['recipe']['name']} ({trunk['weights']}), {train.features.shape[1]} "
+        f"numbers; {rows}",
+        soft_wrap=True,
+    )
+    console.print(shown)
+    left_out = len(_skipped(table, "train")) + len(_skipped(table, options.split))
+    if left_out:
+        console.print(
+            f"{left_out} images without features were left out; the column 'error' has the reasons", soft_wrap=True
+        )
+    if options.output is not None:
+        console.print(f"cards      {options.output}/{{{','.join(cards)}}}/{RESULTS}", soft_wrap=True)

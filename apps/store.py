@@ -1,0 +1,332 @@
+"""Stored features: what a frozen trunk makes of images, computed once and kept on the disk.
+
+A store holds one look at each image of a manifest, in shards of consecutive rows. A shard is one safetensors file with
+an array a layer, ``[rows, ...]``, that readers map into memory; its header has the manifest's rows. Shards are written
+whole or not at all, so a killed run loses what it was computing and no more, and any number of processes may read.
+
+What features are a function of is the store's recipe: the trunk's fingerprint, preprocessing, canvas, levels and their
+pooling, precision, the versions that compute, for a random view its seed and number. A store of another recipe is begun
+anew, and a shard whose images have other names or contents than when it was computed is stale and computed again.
+"""
+
+import fcntl
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..backbones.errors import UserError
+from ..datasets import Record
+from .run_folder import make_folder, replace_json, replacing
+
+FORMAT = 1
+
+DTypeName = Literal["fp32", "fp16", "bf16"]
+DTYPES: dict[DTypeName, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+#: Rows and bytes that a shard has at most, unless a single batch has more.
+_SHARD_ROWS = 512
+_SHARD_BYTES = 32 * 2**20
+_ABOUT = "store.json"
+_GO_ON = "run the same command again"
+
+
+class Content(NamedTuple):
+    """What tells a file's content from another, as git's index does.
+
+    Where size and times are those of before, the content is taken to be, too: the time of the last change can't be set
+    back. Else the hash decides, so that a copied or touched file stays known.
+    """
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+    sha256: str
+
+    @property
+    def signature(self) -> tuple[int, int, int]:
+        """Size and times, which are known without reading the file."""
+        return self[:3]
+
+
+class Row(NamedTuple):
+    """One row of a store's manifest."""
+
+    name: str
+    """Of the image, as in its data set's manifest."""
+    content: Content
+    """Of the file that the features were computed from."""
+    error: str | None
+    """Why there are no features: the reader's reason, without the path. The arrays then hold zeros."""
+
+
+def read_signature(path: Path) -> tuple[int, int, int]:
+    """Return size and times of a file; -1 and zeros where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, 0, 0
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def read_content(path: Path) -> Content:
+    """Return what tells a file's content from another, reading all of it; an empty hash where it can't be read."""
+    signature = read_signature(path)
+    try:
+        with path.open("rb") as file:
+            return Content(*signature, hashlib.file_digest(file, "sha256").hexdigest())
+    except OSError:
+        return Content(*signature, "")
+
+
+class FeatureStore:
+    """The features of one look at each image.
+
+    Attributes:
+        folder: Where it lies.
+        recipe: Plain values: what the features are a function of, besides the files.
+        layers: The shape of each layer's features of one image.
+        dtype: Of the arrays.
+        shard_rows: How many rows a shard has; the last one may have fewer.
+        key: The SHA-256 of recipe, layers and dtype.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Mapping[str, Any],
+        layers: Mapping[str, tuple[int, ...]],
+        *,
+        dtype: DTypeName = "fp32",
+        rows: int,
+        shard_rows: int,
+    ) -> None:
+        """Describe a store; nothing is read or written. See ``create`` and ``open``."""
+        self.folder, self.recipe, self.dtype = folder, dict(recipe), dtype
+        self.layers = {name: tuple(shape) for name, shape in layers.items()}
+        self.shard_rows = shard_rows
+        self._rows = rows
+        self._opened: dict[int, Any] = {}
+        facts = json.dumps([FORMAT, self.recipe, self.layers, self.dtype], sort_keys=True)
+        self.key = hashlib.sha256(facts.encode()).hexdigest()
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        recipe: Mapping[str, Any],
+        layers: Mapping[str, tuple[int, ...]],
+        *,
+        dtype: DTypeName,
+        rows: int,
+        batch_size: int,
+    ) -> "FeatureStore":
+        """Return the store of a recipe in a folder: the one that was begun there, else a new one.
+
+        A store of another recipe is deleted first.
+
+        Args:
+            folder: Where it lies; made if it isn't there.
+            recipe: What the features are a function of, besides the files.
+            layers: The shape of each layer's features of one image.
+            dtype: Of the arrays.
+            rows: The number of images.
+            batch_size: Of the computation: a new store's shards are whole batches, so that going on after an
+                interruption computes the same batches.
+        """
+        shard_rows = _shard_rows(batch_size, row_bytes(layers, dtype))
+        store = cls(folder, recipe, layers, dtype=dtype, rows=rows, shard_rows=shard_rows)
+        begun = _read_about(folder)
+        if begun is not None and begun.get("key") == store.key:
+            store.shard_rows = int(begun["shard_rows"])
+        elif folder.exists():
+            shutil.rmtree(folder)
+        make_folder(folder)
+        for file in folder.glob("*.safetensors"):  # of images that are no longer there
+            if file not in [store._path(shard) for shard in range(len(store.shards))]:
+                file.unlink()
+        about = {"format": FORMAT, "key": store.key, "rows": rows, "shard_rows": store.shard_rows}
+        about |= {"layers": {name: list(shape) for name, shape in store.layers.items()}, "dtype": dtype}
+        replace_json(folder / _ABOUT, {**about, "recipe": store.recipe})
+        return store
+
+    @classmethod
+    def open(cls, folder: Path) -> "FeatureStore":
+        """Return the store in a folder, for reading.
+
+        Raises:
+            UserError: There is none, or one that this release can't read.
+        """
+        about = _read_about(folder)
+        if about is None or about.get("format") != FORMAT:
+            raise UserError(f"'{folder}' holds no feature store that this release can read: no sound {_ABOUT}.")
+        layers = {name: tuple(shape) for name, shape in about["layers"].items()}
+        return cls(
+            folder,
+            about["recipe"],
+            layers,
+            dtype=about["dtype"],
+            rows=about["rows"],
+            shard_rows=about["shard_rows"],
+        )
+
+    def __len__(self) -> int:
+        """Return the number of rows, one an image."""
+        return self._rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without open files, which no other process can use."""
+        return {**self.__dict__, "_opened": {}}
+
+    @property
+    def shards(self) -> list[range]:
+        """The rows of each shard."""
+        starts = range(0, self._rows, self.shard_rows)
+        return [range(start, min(start + self.shard_rows, self._rows)) for start in starts]
+
+    def missing(self, records: Sequence[Record]) -> list[int]:
+        """Return the shards that have to be computed: absent, damaged, or of images that are others now.
+
+        Args:
+            records: The manifest, a record a row.
+        """
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            return [
+                shard
+                for shard, places in enumerate(self.shards)
+                if not self._is_current(shard, [records[place] for place in places], pool)
+            ]
+
+    def _is_current(self, shard: int, records: Sequence[Record], pool: ThreadPoolExecutor) -> bool:
+        try:
+            rows = self.rows(shard)
+        except (OSError, SafetensorError, ValueError):
+            return False
+        if [row.name for row in rows] != [record.name for record in records]:
+            return False
+        return all(pool.map(_is_unchanged, [row.content for row in rows], [record.path for record in records]))
+
+    def write(self, shard: int, rows: Sequence[Row], features: Mapping[str, Tensor]) -> None:
+        """Write a shard, whole or not at all.
+
+        Args:
+            shard: Its number.
+            rows: The manifest's rows.
+            features: The arrays ``[rows, ...]`` by layer.
+
+        Raises:
+            UserError: The disk is full or the folder can't be written to.
+        """
+        self._opened.pop(shard, None)
+        arrays = {name: features[name].to(DTYPES[self.dtype]).contiguous() for name in self.layers}
+        header = {"key": self.key, "rows": json.dumps([[row.name, *row.content, row.error] for row in rows])}
+        with replacing(self._path(shard), "wb", go_on=_GO_ON) as stream:
+            stream.write(save(arrays, metadata=header))
+
+    def rows(self, shard: int) -> list[Row]:
+        """Return a shard's rows of the manifest.
+
+        Raises:
+            OSError, SafetensorError, ValueError: It is absent, damaged or of another recipe.
+        """
+        header = self._open(shard).metadata()
+        if header.get("key") != self.key:
+            raise ValueError(f"{self._path(shard)} is of another recipe")
+        return [Row(name, Content(*content), error) for name, *content, error in json.loads(header["rows"])]
+
+    def manifest(self) -> list[Row]:
+        """Return the row of every image, of a store that is complete."""
+        return [row for shard in range(len(self.shards)) for row in self.rows(shard)]
+
+    def features(self, shard: int, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Return the arrays of a shard, mapped into memory for as long as they are held."""
+        opened = self._open(shard)
+        return {name: opened.get_tensor(name) for name in (self.layers if layers is None else layers)}
+
+    def read(self, places: Sequence[int], layers: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Return the features of some images, by their places in the manifest, in the order given.
+
+        Args:
+            places: Any of the rows, also several times.
+            layers: Of which layers; all of them where it isn't said.
+
+        Returns:
+            Copies ``[len(places), ...]`` by layer.
+        """
+        names = list(self.layers) if layers is None else list(layers)
+        found = {name: torch.empty(len(places), *self.layers[name], dtype=DTYPES[self.dtype]) for name in names}
+        for index, place in enumerate(places):
+            shard, row = divmod(place, self.shard_rows)
+            if shard not in self._opened:
+                self._opened[shard] = self._open(shard)
+            opened = self._opened[shard]
+            for name in names:
+                found[name][index] = opened.get_slice(name)[row]
+        return found
+
+    def _open(self, shard: int) -> Any:
+        # no file stays open, only a mapping into memory
+        return safe_open(self._path(shard), framework="pt").__enter__()  # type: ignore[no-untyped-call]
+
+    def _path(self, shard: int) -> Path:
+        return self.folder / f"{shard:06}.safetensors"
+
+
+def row_bytes(layers: Mapping[str, tuple[int, ...]], dtype: DTypeName) -> int:
+    """Return the bytes that the features of one image take."""
+    return DTYPES[dtype].itemsize * sum(math.prod(shape) for shape in layers.values())
+
+
+def _shard_rows(batch_size: int, bytes_a_row: int) -> int:
+    batches = min(_SHARD_ROWS // batch_size, _SHARD_BYTES // (bytes_a_row * batch_size))
+    return batch_size * max(1, batches)
+
+
+def _read_about(folder: Path) -> dict[str, Any] | None:
+    try:
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return about if isinstance(about, dict) else None
+
+
+def _is_unchanged(before: Content, path: Path) -> bool:
+    return before.signature == read_signature(path) or before.sha256 == read_content(path).sha256
+
+
+@contextmanager
+def writing_alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into a folder meanwhile; readers need no lock.
+
+    Raises:
+        UserError: Another process is writing.
+    """
+    with (make_folder(folder) / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"Another process is writing into '{folder}'. Wait for it, or choose another --output."
+            ) from None
+        yield
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the room on the disk on which a folder lies or will lie."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(there).free
+
+
+def stored_bytes(folder: Path) -> int:
+    """Return the bytes of the files below a folder; 0 where there is none."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
