@@ -35,7 +35,7 @@ DTypeName = Literal["fp32", "fp16", "bf16"]
 DTYPES: dict[DTypeName, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 #: Rows and bytes that a shard has at most, unless a single batch has more.
-_SHARD_ROWS = 512
+_SHARD_ROWS = 256
 _SHARD_BYTES = 32 * 2**20
 _ABOUT = "store.json"
 _GO_ON = "run the same command again"

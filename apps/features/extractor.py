@@ -24,7 +24,7 @@ from ..config import canvas_of
 from ..extraction import FeatureNetwork
 from ..hardware import choose_workers
 from ..inputs import InputRecipe, make_recipe
-from .extract import build_network
+from .export import build_network
 from .options import ExtractOptions
 
 #: Networks that are kept for the next clone: a grid search makes one for each fold and candidate.

@@ -20,7 +20,7 @@ def extract(options: ExtractOptions) -> Path:
         UserError: For options, weights or data that can't be used, or a disk that is too small; nothing was written
             over. What was computed until an interruption is kept, and the same command goes on.
     """
-    from .extract import run_extraction
+    from .export import run_extraction
 
     return run_extraction(options)
 
@@ -31,7 +31,7 @@ def probe(options: ProbeOptions) -> dict[str, Card]:
     Raises:
         UserError: For a file that can't be read, or that lacks labels or a split.
     """
-    from .probe import run_probe
+    from .probes import run_probe
 
     return run_probe(options)
 
@@ -42,7 +42,7 @@ def search(options: SearchOptions) -> list[list[dict[str, Any]]]:
     Raises:
         UserError: For a file or a picture that can't be read, or weights that are no longer those of the file.
     """
-    from .search import run_search
+    from .neighbours import run_search
 
     return run_search(options)
 

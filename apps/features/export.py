@@ -1,5 +1,6 @@
 """``features extract``: images through a trunk into a store, and from there into a file."""
 
+import json
 import os
 import shutil
 import time
@@ -20,7 +21,7 @@ from ..console import wide_console
 from ..extraction import FeatureNetwork, fill
 from ..inputs import InputRecipe, check_images, make_recipe
 from ..interruption import Interrupted
-from ..run_folder import check_writable, make_folder, replacing, versions
+from ..run_folder import check_writable, replacing, versions
 from ..store import DTYPES, FeatureStore, Row, free_bytes, row_bytes, stored_bytes, writing_alone
 from .files import FORMAT, kind_of, read_recipe
 from .options import ExtractOptions
@@ -113,6 +114,7 @@ def _plan(network: FeatureNetwork, inputs: InputRecipe, source: Source, options:
     if options.weights == "none":
         recipe["seed"] = options.seed
     facts: dict[str, Any] = {"data": {"path": options.data, "split": options.split, "split_origin": source.origin}}
+    facts |= {"dtype": options.dtype, "pca": options.pca}
     if options.views:
         facts["views"] = {"count": options.views, "seed": options.seed, "augment": asdict(options.augment)}
     shapes = network.shapes(inputs.canvas)
@@ -185,7 +187,7 @@ def _fill_stores(
         for view in plan.views:
             recipe = {**plan.recipe, "view": {**plan.facts["views"], "number": view}} if view else plan.recipe
             store = FeatureStore.create(
-                make_folder(part / f"view-{view}"),
+                part / f"view-{view}",
                 recipe,
                 plan.shapes,
                 dtype=options.dtype,
@@ -247,14 +249,14 @@ def _export(plan: _Plan, stores: Sequence[FeatureStore], options: ExtractOptions
     return Export(
         columns=columns,
         layers={name: Layer(tuple(facts["shape"]), DTYPES[options.dtype]) for name, facts in about.items()},
-        recipe=_recipe(plan, options, about),
+        recipe=_recipe(plan, about),
         attachments={key: each for name, one in reductions.items() for key, each in one.attachments(name).items()},
         blocks=blocks,
     )
 
 
-def _recipe(plan: _Plan, options: ExtractOptions, layers: Mapping[str, Any]) -> dict[str, Any]:
-    return {"format": FORMAT, **plan.recipe, **plan.facts, "dtype": options.dtype, "layers": dict(layers)}
+def _recipe(plan: _Plan, layers: Mapping[str, Any]) -> dict[str, Any]:
+    return {"format": FORMAT, **plan.recipe, **plan.facts, "layers": dict(layers)}
 
 
 def _block(features: Tensor, empty: Tensor, reduction: Reduction | None) -> Tensor:
@@ -327,7 +329,8 @@ def _is_interrupted_end(output: Path, plan: _Plan) -> bool:
         recipe = read_recipe(output)
     except UserError:
         return False
-    return all(recipe.get(key) == value for key, value in {**plan.recipe, **plan.facts}.items())
+    expected = json.loads(json.dumps({**plan.recipe, **plan.facts}))  # as a file has it
+    return all(recipe.get(key) == value for key, value in expected.items())
 
 
 def _exists_error(output: Path) -> UserError:

@@ -1,0 +1,456 @@
+"""``features extract``: what lands in the file, and what is refused before anything is computed."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from onetrunk.apps import features
+from onetrunk.apps import store as store_module
+from onetrunk.apps.cli import main
+from onetrunk.apps.extraction import FeatureNetwork
+from onetrunk.apps.features import export as export_module
+from onetrunk.apps.features import files
+from onetrunk.apps.interruption import Interrupted
+from onetrunk.apps.store import FeatureStore
+from onetrunk.backbones import UserError
+from onetrunk.datasets import open_dataset
+from PIL import Image
+
+from .conftest import TINY, extract
+
+SUFFIXES = (".parquet", ".npz", ".h5", ".safetensors")
+
+
+@pytest.fixture(scope="module")
+def broken(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures with a truncated one in the middle of each split, and a text called .png."""
+    root = tmp_path_factory.mktemp("broken") / "data"
+    shutil.copytree(pictures, root)
+    for name in ("train/green/05.png", "val/green/02.png"):
+        (root / name).write_bytes((pictures / name).read_bytes()[:600])
+    (root / "train/red/03.png").write_text("no picture")
+    return root
+
+
+def test_rows_follow_the_manifest_with_all_that_is_known(pictures: Path, feature_file: Path) -> None:
+    table = features.read_features(feature_file)
+    images = open_dataset(pictures, "all")
+    assert table.columns["name"] == [record.name for record in images.records]
+    assert table.columns["path"] == [str(record.path) for record in images.records]
+    assert table.columns["label"] == [record.targets["label"] for record in images.records]
+    assert table.columns["split"] == [name.split("/")[0] for name in table.columns["name"]]
+    assert table.columns["error"] == [None] * 48
+    assert table.features["embedding"].shape == (48, table.recipe["layers"]["embedding"]["shape"][0])
+    assert not feature_file.with_name(feature_file.name + ".part").exists()
+
+
+def test_the_recipe_says_what_the_numbers_are(feature_file: Path, pictures: Path) -> None:
+    recipe = features.read_features(feature_file).recipe
+    assert recipe["backbone"]["recipe"]["name"] == "timm/test_resnet"
+    assert len(recipe["backbone"]["fingerprint"]) == 64
+    assert recipe["inputs"]["canvas"] == [32, 32]
+    assert recipe["layers"]["embedding"]["pooling"] == "avg"
+    assert recipe["data"] == {"path": str(pictures), "split": "all", "split_origin": "folders"}
+    assert {"torch", "timm", "pillow"} <= set(recipe["versions"])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_kind_of_file_round_trips(suffix: str, broken: Path, feature_file: Path, tmp_path: Path) -> None:
+    layers = ["embedding", "c3"]
+    path = extract(broken, tmp_path / f"file{suffix}", layers=layers, pooling="none")
+    reference = features.read_features(extract(broken, tmp_path / "again.parquet", layers=layers, pooling="none"))
+    table = features.read_features(path)
+    assert table.columns == reference.columns
+    assert table.recipe == reference.recipe
+    for name in layers:
+        np.testing.assert_array_equal(table.features[name], reference.features[name])
+    assert table.features["c3"].ndim == 4
+    whole = features.load(path, layer="embedding")
+    undamaged = features.load(feature_file)
+    assert len(whole.ids) == 45
+    kept = np.isin(undamaged.ids, whole.ids)
+    np.testing.assert_allclose(whole.X, undamaged.X[kept], rtol=1e-5, atol=1e-6)
+
+
+def test_a_broken_image_keeps_its_row(broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = extract(broken, tmp_path / "file.parquet")
+    table = features.read_features(path)
+    assert len(table) == 48
+    place = table.columns["name"].index("train/green/05.png")
+    assert "truncated" in table.columns["error"][place]
+    assert str(broken) not in table.columns["error"][place]  # the path stands beside it
+    assert np.isnan(table.features["embedding"][place]).all()
+    assert not np.isnan(table.features["embedding"][table.is_sound]).any()
+    assert table.is_sound.sum() == 45
+    loaded = features.load(path, skipped="keep")
+    assert len(loaded.ids) == 48
+    said = capsys.readouterr().out
+    assert f"no features: {broken}/train/green/05.png: " in said
+    assert "48 rows, 3 of them without features" in said
+
+
+def test_parquet_has_nulls(broken: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    stored = pq.read_table(extract(broken, tmp_path / "file.parquet"))
+    assert stored.column("embedding").null_count == stored.column("error").to_pylist().count(None) - 42 == 3
+
+
+def test_bad_images_stop_it_where_that_is_asked_for(broken: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"3 images can't be read"):
+        extract(broken, tmp_path / "file.parquet", bad_data="error")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_single_picture_there_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.jpg").write_text("no picture")
+    with pytest.raises(UserError, match=r"none of the 1 images could be read, e.g. .*a.jpg: .*looks like text"):
+        extract(tmp_path / "data", tmp_path / "file.parquet")
+    assert not (tmp_path / "file.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("pooling", "shape"), [("avg", (192,)), ("max", (192,)), ("flat", (192 * 4,)), ("none", (192, 2, 2))]
+)
+def test_pooling(pooling: str, shape: tuple[int, ...], pictures: Path, tmp_path: Path) -> None:
+    path = extract(pictures, tmp_path / "file.npz", layers=["c4"], pooling=pooling, split="val")
+    found = features.read_features(path).features["c4"]
+    assert found.shape == (15, *shape)
+    whole = extract(pictures, tmp_path / "map.npz", layers=["c4"], pooling="none", split="val")
+    maps = features.read_features(whole).features["c4"]
+    by_hand = {"avg": maps.mean((2, 3)), "max": maps.max((2, 3)), "flat": maps.reshape(15, -1), "none": maps}
+    np.testing.assert_allclose(found, by_hand[pooling], rtol=1e-5, atol=1e-6)
+
+
+def test_tokens_are_pooled_over_tokens(pictures: Path, tmp_path: Path) -> None:
+    more = {"backbone": "timm/test_vit", "image_size": None, "split": "val", "layers": ["blocks.0"]}
+    tokens = features.read_features(extract(pictures, tmp_path / "tokens.npz", pooling="none", **more))
+    pooled = features.read_features(extract(pictures, tmp_path / "pooled.npz", **more))
+    expected = tokens.features["blocks.0"].mean(1)
+    np.testing.assert_allclose(pooled.features["blocks.0"], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_narrow_numbers(dtype: str, suffix: str, pictures: Path, feature_file: Path, tmp_path: Path) -> None:
+    path = extract(pictures, tmp_path / f"file{suffix}", dtype=dtype)
+    table, wide = features.read_features(path), features.read_features(feature_file)
+    found = table.features["embedding"]
+    assert table.recipe["dtype"] == dtype
+    assert found.dtype == (np.float16 if dtype == "fp16" else np.float32)
+    np.testing.assert_allclose(found, wide.features["embedding"], rtol=1e-2 if dtype == "bf16" else 2e-3, atol=1e-4)
+
+
+def test_numbers_beyond_fp16_are_refused(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = FeatureNetwork.__call__
+    monkeypatch.setattr(
+        FeatureNetwork, "__call__", lambda self, images: {k: v * 1e6 for k, v in run(self, images).items()}
+    )
+    with pytest.raises(UserError, match=r"values up to .* go beyond fp16; take --dtype fp32 or bf16"):
+        extract(pictures, tmp_path / "file.npz", dtype="fp16")
+
+
+def test_batch_size_and_workers_change_nothing_beyond_rounding(
+    pictures: Path, feature_file: Path, tmp_path: Path
+) -> None:
+    reference = features.load(feature_file)
+    same = features.load(extract(pictures, tmp_path / "workers.npz", workers=2))
+    np.testing.assert_array_equal(same.X, reference.X)
+    other = features.load(extract(pictures, tmp_path / "batches.npz", batch_size=5))
+    np.testing.assert_allclose(other.X, reference.X, rtol=1e-4, atol=1e-6)
+    assert (other.ids == reference.ids).all()
+
+
+def test_splits_are_those_of_training(pictures: Path, tmp_path: Path) -> None:
+    path = extract(pictures / "train", tmp_path / "file.npz", split_seed=3)
+    images = open_dataset(pictures / "train", "val", split_seed=3)
+    loaded = features.load(path, split="val")
+    assert set(loaded.ids) == {record.name for record in images.records}
+    assert features.read_features(path).recipe["data"]["split_origin"] == "seeded 0.2 of everything, seed 3"
+
+
+def test_a_plain_folder_has_neither_labels_nor_splits(pictures: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "flat").mkdir()
+    for index, picture in enumerate(sorted((pictures / "val").rglob("*.png"))):
+        (tmp_path / "flat" / f"{index:02}.png").symlink_to(picture)
+    (tmp_path / "flat" / "again.png").symlink_to(pictures / "val" / "red" / "00.png")
+    loaded = features.load(extract(tmp_path / "flat", tmp_path / "file.parquet"))
+    assert loaded.y is None
+    assert len(loaded.ids) == 16  # links to the same file, too
+    assert not loaded.splits.any()
+    assert "pictures without class folders" in capsys.readouterr().out
+    nested = features.load(extract(pictures, tmp_path / "nested.parquet", plain=True))
+    assert len(nested.ids) == 48
+    assert nested.y is None
+
+
+@pytest.mark.parametrize("kind", ["label_table", "label_voc"])
+def test_any_number_of_labels(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    data = request.getfixturevalue(kind)
+    for suffix in SUFFIXES:
+        loaded = features.load(extract(data, tmp_path / f"{kind}{suffix}", split="val"))
+        assert loaded.y is not None
+        assert loaded.y.shape == (35, 3)
+        assert loaded.y.sum(axis=0).tolist() == [15, 15, 15]
+
+
+def test_subjects_are_kept(subject_table: Path, tmp_path: Path) -> None:
+    table = features.read_features(extract(subject_table, tmp_path / "file.h5"))
+    assert table.columns["subject"][0] == "blue-train-0"
+
+
+def test_views_are_rows_of_their_own(pictures: Path, feature_file: Path, tmp_path: Path) -> None:
+    path = extract(pictures, tmp_path / "views.parquet", views=2, seed=7, weights="none")
+    table = features.read_features(path)
+    assert table.columns["view"] == [view for view in range(3) for _ in range(48)]
+    assert table.columns["name"][:48] == table.columns["name"][48:96]
+    views = table.features["embedding"].reshape(3, 48, -1)
+    assert not np.allclose(views[0], views[1])
+    assert not np.allclose(views[1], views[2])
+    more = features.read_features(extract(pictures, tmp_path / "more.parquet", views=1, seed=7, batch_size=48))
+    np.testing.assert_allclose(more.features["embedding"].reshape(2, 48, -1), views[:2], rtol=1e-4, atol=1e-6)
+
+
+def test_a_view_is_a_function_of_seed_view_and_row(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    """Whatever was computed before it, as after an interruption."""
+    monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
+    whole = extract(pictures, tmp_path / "whole.npz", views=1)
+    interrupt_after(3, monkeypatch)
+    with pytest.raises(Interrupted):
+        extract(pictures, tmp_path / "parts.npz", views=1)
+    interrupt_after(5, monkeypatch)
+    with pytest.raises(Interrupted):
+        extract(pictures, tmp_path / "parts.npz", views=1)
+    monkeypatch.undo()
+    assert extract(pictures, tmp_path / "parts.npz", views=1).read_bytes() == whole.read_bytes()
+
+
+def interrupt_after(shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the next extraction once it has written so many shards."""
+    written = []
+    write = FeatureStore.write.__wrapped__ if hasattr(FeatureStore.write, "__wrapped__") else FeatureStore.write
+
+    def counted(self: FeatureStore, *arguments: object) -> None:
+        if len(written) == shards:
+            raise Interrupted(15)
+        written.append(write(self, *arguments))  # type: ignore[arg-type]
+
+    counted.__wrapped__ = write  # type: ignore[attr-defined]
+    monkeypatch.setattr(FeatureStore, "write", counted)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_interrupted_export_goes_on_to_the_same_bytes(
+    suffix: str, broken: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
+    whole = extract(broken, tmp_path / f"whole{suffix}", layers=["embedding", "c3"])
+    again = extract(broken, tmp_path / f"again{suffix}", layers=["embedding", "c3"])
+    assert again.read_bytes() == whole.read_bytes()
+    interrupt_after(2, monkeypatch)
+    with pytest.raises(Interrupted) as stop:
+        extract(broken, tmp_path / f"parts{suffix}", layers=["embedding", "c3"])
+    assert "run the same command again" in stop.value.__notes__[0]
+    assert not (tmp_path / f"parts{suffix}").exists()
+    with pytest.raises(UserError, match=r"no such file. It is being written, or was interrupted"):
+        features.load(tmp_path / f"parts{suffix}")
+    computed = []
+    monkeypatch.undo()
+    monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
+    write = FeatureStore.write
+    monkeypatch.setattr(
+        FeatureStore, "write", lambda self, shard, *rest: (computed.append(shard), write(self, shard, *rest))
+    )
+    parts = extract(broken, tmp_path / f"parts{suffix}", layers=["embedding", "c3"])
+    assert computed == [2, 3, 4, 5]
+    assert parts.read_bytes() == whole.read_bytes()
+
+
+def test_killed_between_the_file_and_the_end(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    def die(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export_module.shutil, "rmtree", die)
+    with pytest.raises(KeyboardInterrupt):
+        extract(pictures, tmp_path / "file.npz")
+    monkeypatch.undo()
+    content = (tmp_path / "file.npz").read_bytes()
+    assert extract(pictures, tmp_path / "file.npz").read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["file.npz"]
+
+
+def test_changed_images_are_computed_again_when_it_goes_on(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
+    interrupt_after(3, monkeypatch)
+    with pytest.raises(Interrupted):
+        extract(data, tmp_path / "file.npz")
+    monkeypatch.undo()
+    Image.effect_noise((48, 40), 60).convert("RGB").save(data / "train" / "blue" / "03.png")
+    found = features.load(extract(data, tmp_path / "file.npz"))
+    expected = features.load(extract(data, tmp_path / "anew.npz"))
+    np.testing.assert_allclose(found.X, expected.X, rtol=1e-5, atol=1e-6)
+
+
+def test_other_options_begin_anew_and_are_not_mixed(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
+    interrupt_after(3, monkeypatch)
+    with pytest.raises(Interrupted):
+        extract(pictures, tmp_path / "file.npz")
+    monkeypatch.undo()
+    found = features.load(extract(pictures, tmp_path / "file.npz", image_size=[48]))
+    expected = features.load(extract(pictures, tmp_path / "anew.npz", image_size=[48]))
+    np.testing.assert_array_equal(found.X, expected.X)
+
+
+def test_images_that_keep_changing_are_named(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    victim = data / "train" / "red" / "04.png"
+    run = FeatureNetwork.__call__
+
+    def touching(self: FeatureNetwork, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        victim.touch()
+        return run(self, images)
+
+    monkeypatch.setattr(FeatureNetwork, "__call__", touching)
+    with pytest.raises(UserError, match=r"red/04.png: the file keeps changing"):
+        extract(data, tmp_path / "file.npz")
+
+
+def test_an_old_file_is_never_written_over_unasked(pictures: Path, feature_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "file.parquet"
+    shutil.copy(feature_file, path)
+    with pytest.raises(UserError, match=r"is already there. Write over it: --overwrite"):
+        extract(pictures, path)
+    (tmp_path / "file.parquet.part").mkdir()  # of another command
+    with pytest.raises(UserError, match=r"is already there"):
+        extract(pictures, path, image_size=[48])
+    assert path.read_bytes() == feature_file.read_bytes()
+    extract(pictures, path, image_size=[48], overwrite=True)
+    assert features.read_features(path).recipe["inputs"]["canvas"] == [48, 48]
+
+
+def test_a_disk_that_is_too_small_is_said_before_the_work(pictures: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(export_module, "free_bytes", lambda folder: 30_000)
+    with pytest.raises(UserError, match=r"need .* KiB more, and the disk has 29.3 KiB free. Keep less"):
+        extract(pictures, tmp_path / "file.npz")
+    assert not list(tmp_path.iterdir())
+    assert "48 images" in capsys.readouterr().out
+
+
+def test_the_size_that_is_announced_is_the_size(pictures: Path, tmp_path: Path, capsys) -> None:
+    path = extract(pictures, tmp_path / "file.safetensors", layers=["c2"], pooling="none", dtype="fp16")
+    shape = features.read_features(path).features["c2"].shape
+    announced = 2 * np.prod(shape) / 1024
+    assert f"{announced:.1f} KiB in {path}" in capsys.readouterr().out
+    assert path.stat().st_size / 1024 == pytest.approx(announced, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--output", "f.csv"], r"f.csv: a feature file ends in .parquet, .npz, .h5, .safetensors, not in '.csv'"),
+        (["--output", "f.parqet"], r"Did you mean '.parquet'"),
+        (["--layers", "fc9"], r"Unknown level 'fc9'"),
+        (["--layers", "c3", "--pooling", "none", "--pca", "4"], r"--pca takes vectors, and 'c3' is a map. Pool it"),
+        (["--pca", "4000"], r"'embedding' has only \d+ numbers an image. Take fewer"),
+        (["--pca", "40"], r"--pca 40 needs at least as many images to fit on, and the split 'train' has 33"),
+        (["--split", "val", "--pca", "4"], r"--pca is fitted on the training split, and no image is of it"),
+        (["--split", "tset"], r"there is no split 'tset'; .*Did you mean 'test'"),
+        (["--views", "-1"], r"--views takes 0 or more"),
+        (["--augment.flip", "0"], r"--augment.flip: has no effect without --views"),
+        (["--dtype", "fp8"], r"--dtype takes one of 'fp32', 'fp16', 'bf16', not 'fp8'"),
+        (["--plain", "--split", "val"], r"a plain folder of pictures has no split 'val'"),
+        (["--layers", "embeding"], r"Did you mean 'embedding'"),
+    ],
+)
+def test_what_cannot_be_done_is_said(words, message, pictures, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny = ["--backbone", "timm/test_resnet", "--weights", "none", "--image-size", "32", "--workers", "0"]
+    given = ["features", "extract", "--data", str(pictures), "--output", "f.parquet", *tiny, *words]
+    assert main(given) == 2
+    import re
+
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "f.parquet").exists()
+
+
+def test_a_folder_that_is_no_data_set_says_how_to_take_it(tmp_path: Path) -> None:
+    (tmp_path / "data" / "empty").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"no pictures in its folders.* without labels: --plain"):
+        extract(tmp_path / "data", tmp_path / "file.parquet")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(UserError, match=r"bare.*no class folders"):
+        extract(tmp_path / "bare", tmp_path / "file.parquet")
+
+
+def test_principal_components_are_fitted_on_the_training_split(broken: Path, tmp_path: Path) -> None:
+    from sklearn.decomposition import PCA
+
+    path = extract(broken, tmp_path / "few.h5", pca=5)
+    whole = features.load(extract(broken, tmp_path / "all.h5"))
+    table, few = features.read_features(path), features.load(path)
+    trained = whole.splits == "train"
+    fitted = PCA(5, svd_solver="full").fit(whole.X[trained])
+    expected = fitted.transform(whole.X)
+    signs = np.sign((expected * few.X).sum(axis=0))  # a component may point either way
+    np.testing.assert_allclose(few.X * signs, expected, rtol=1e-3, atol=1e-4)
+    about = table.recipe["layers"]["embedding"]["pca"]
+    assert (about["components"], about["fitted_on"], about["images"]) == (5, "train", 31)
+    assert about["explained_variance"] == pytest.approx(fitted.explained_variance_ratio_.sum(), abs=1e-4)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_components_travel_with_the_file(suffix: str, pictures: Path, tmp_path: Path) -> None:
+    path = extract(pictures, tmp_path / f"few{suffix}", layers=["embedding", "c3"], pca=4)
+    whole = features.load(extract(pictures, tmp_path / "all.npz"))
+    table = features.read_features(path, ["embedding"])
+    mean, components = (table.attachments[f"pca/embedding/{name}"] for name in ("mean", "components"))
+    found = table.features["embedding"]
+    np.testing.assert_allclose(found, (whole.X - mean) @ components.T, rtol=1e-4, atol=1e-5)
+    assert "pca/c3/mean" in table.attachments
+
+
+def test_damaged_and_foreign_files_are_named(feature_file: Path, tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        path = tmp_path / f"file{suffix}"
+        path.write_bytes(feature_file.read_bytes()[:3000])
+        with pytest.raises(UserError, match=r"file.*: can't be read as features"):
+            features.load(path)
+    np.savez(tmp_path / "foreign.npz", x=np.zeros(3))
+    with pytest.raises(UserError, match=r"foreign.npz: can't be read as features"):
+        features.load(tmp_path / "foreign.npz")
+    with pytest.raises(UserError, match=r"missing.npz: there is no such file\.$"):
+        features.load(tmp_path / "missing.npz")
+
+
+def test_a_layer_is_chosen_by_name(pictures: Path, tmp_path: Path) -> None:
+    path = extract(pictures, tmp_path / "two.npz", layers=["c3", "embedding"], split="val")
+    with pytest.raises(UserError, match=r"several layers: c3, embedding. Say which one: --layer c3"):
+        features.load(path)
+    with pytest.raises(UserError, match=r"Unknown layer 'c9'. Known: c3, embedding"):
+        features.load(path, layer="c9")
+    with pytest.raises(UserError, match=r"Unknown split 'test'. Known: val"):
+        features.load(path, layer="c3", split="test")
+    assert features.load(path, layer="c3").X.shape == (15, 48)
+
+
+def test_a_file_of_a_later_format_is_refused(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(export_module, "FORMAT", 99)
+    path = extract(pictures, tmp_path / "late.npz", split="val")
+    with pytest.raises(UserError, match=r"features of format 99; this release reads 1"):
+        features.load(path)
+    assert files.FORMAT == 1
+
+
+def test_random_weights_are_a_function_of_the_seed(pictures: Path, feature_file: Path, tmp_path: Path) -> None:
+    same = features.load(extract(pictures, tmp_path / "same.npz"))
+    other = features.load(extract(pictures, tmp_path / "other.npz", seed=1))
+    assert (same.X == features.load(feature_file).X).all()
+    assert not np.allclose(other.X, same.X)
+    assert TINY["weights"] == "none"
