@@ -313,7 +313,8 @@ def writing_alone(folder: Path) -> Iterator[None]:
     """
     with (make_folder(folder) / "lock").open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # not flock, which loaders' workers inherit: they outlive a killed process by seconds
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
                 f"Another process is writing into '{folder}'. Wait for it, or choose another --output."

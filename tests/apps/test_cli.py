@@ -43,7 +43,10 @@ def test_the_console_script_is_installed() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["clasification"], r"Unknown app 'clasification'. Known: backbones, classification, data, runs. Did you mean"),
+        (
+            ["clasification"],
+            "Unknown app 'clasification'. Known: backbones, classification, data, features, runs. Did",
+        ),
         (["classification", "trian"], "Unknown command of classification 'trian'. Known: train, evaluate, predict."),
         (["classification", "train", "--bakbone", "x"], "Unknown option '--bakbone'. Did you mean '--backbone'?"),
         (["classification", "train"], "Missing: --data"),

@@ -148,15 +148,18 @@ def test_processes_read_side_by_side(store: FeatureStore) -> None:
         assert [each.result()["fc"][:, 0].tolist() for each in found] == [[index, 9 - index] for index in range(8)]
 
 
+def write_alone(folder: Path) -> None:
+    with writing_alone(folder):
+        pass
+
+
 def test_one_process_writes(tmp_path: Path) -> None:
-    with (
-        writing_alone(tmp_path / "part"),
-        pytest.raises(UserError, match=r"Another process is writing into .*part.*Wait"),
-        writing_alone(tmp_path / "part"),
-    ):
-        pass
-    with writing_alone(tmp_path / "part"):
-        pass
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        with writing_alone(tmp_path / "part"):
+            refused = pool.submit(write_alone, tmp_path / "part")
+            with pytest.raises(UserError, match=r"Another process is writing into .*part.*Wait"):
+                refused.result()
+        pool.submit(write_alone, tmp_path / "part").result()
 
 
 def test_no_store_is_said(tmp_path: Path) -> None:
