@@ -10,6 +10,7 @@ from .architecture import Architecture, Builder, Options
 from .base import Backbone
 from .flow import Facts
 from .parts import watch_calls
+from .shapes_only import ShapesOnly
 from .spec import LEVELS, FeatureSpec, sorted_levels
 from .taps import disable_in_place
 from .timm_net import TimmFlow
@@ -23,7 +24,7 @@ def run_on_meta(backbone: Backbone, image_size: tuple[int, int]) -> dict[str, Te
     training = backbone.training
     backbone.eval()  # batch norm in training mode refuses a single value, whatever the size of the picture
     try:
-        with torch.no_grad():
+        with torch.no_grad(), ShapesOnly():
             return dict(backbone(torch.empty(1, backbone.in_channels, *image_size, device="meta")))
     finally:
         backbone.train(training)
@@ -65,7 +66,7 @@ def _specs_of_one_size(backbone: Backbone, size: tuple[int, int], flow: TimmFlow
 
 def on_meta(builder: Builder, options: Options) -> Architecture:
     """Return the architecture with a network that has shapes and no values; it draws no random numbers."""
-    with torch.device("meta"):
+    with torch.device("meta"), ShapesOnly():
         return builder(options)
 
 

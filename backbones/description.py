@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from .architecture import Architecture, Options
 from .assembly import assemble, measure_specs, measure_vectors, on_meta
 from .catalog import backbone_names, default_levels, find_builder
+from .shapes_only import ShapesOnly
 from .spec import FeatureSpec
 from .weight_sets import WeightSet, available_weights
 
@@ -89,7 +90,7 @@ def _count(name: str, architecture: Architecture, options: Options) -> tuple[int
     last = "logits" if "logits" in offered else default_levels(architecture)[-1]
     backbone = assemble(name, architecture, [last], options).eval()
     images = torch.empty(1, options.in_channels, *architecture.preprocessing.image_size, device="meta")
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter, ShapesOnly():
         output = backbone(images)[last]
     return counter.get_total_flops() // 2, longest_path(output)
 

@@ -16,6 +16,7 @@ from .architecture import Architecture, Options, refuse_dilation
 from .errors import UserError, did_you_mean
 from .parts import Part, measure_parts
 from .preprocessing import Preprocessing
+from .shapes_only import ShapesOnly
 from .spec import level_of_stride, sorted_levels
 
 PREFIX = "timm/"
@@ -244,7 +245,7 @@ def _create(bare: str, options: Options, **more: Any) -> Any:
 @cache
 def _measure_maps(bare: str, options: Options) -> tuple[bool, tuple[float, ...]]:
     """Return whether the network takes one size only, and the stride of each of its maps."""
-    with torch.device("meta"):
+    with torch.device("meta"), ShapesOnly():
         network = _create(bare, options).eval()
     native = timm_preprocessing(network.pretrained_cfg, options).image_size
     if not hasattr(network, "forward_intermediates"):
@@ -258,7 +259,7 @@ def _measure_maps(bare: str, options: Options) -> tuple[bool, tuple[float, ...]]
 
 
 def _heights(network: nn.Module, in_channels: int, size: tuple[int, int]) -> list[int]:
-    with torch.no_grad():
+    with torch.no_grad(), ShapesOnly():
         maps = network.forward_intermediates(  # type: ignore[operator]
             torch.empty(1, in_channels, *size, device="meta"), output_fmt="NCHW", intermediates_only=True
         )
