@@ -11,6 +11,7 @@ Reads a JSON job a line: the command's words, a log file, and perhaps a fault:
 Answers with the exit code; a process that a signal ended has the signal's negative number.
 """
 
+import atexit
 import gc
 import itertools
 import json
@@ -86,12 +87,28 @@ def run(job: dict[str, Any]) -> int:
     return main(job["words"])
 
 
+#: What a command returned; empty before, and where an error ends it.
+exit_code: list[int] = []
+
+
+def leave() -> None:
+    """End a fork whose command returned, once all else that is to be done at exit is done.
+
+    What is left then is that the interpreter takes apart the memory that it shares with the server, and so copies it.
+    """
+    if exit_code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code[0])
+
+
 def serve(line: str) -> int:
     """Run one job in a fork, and return its exit code."""
     job = json.loads(line)
     child = os.fork()
     if child == 0:
-        sys.exit(run(job))
+        exit_code.append(run(job))
+        sys.exit(exit_code[0])
     fault = job.get("fault") or {}
     timers = [
         threading.Timer(fault["seconds"], os.kill, (child, getattr(signal, name)))
@@ -139,7 +156,10 @@ def forget_seeds() -> None:
 
 
 if __name__ == "__main__":
+    atexit.register(leave)  # before anything else is, to be the last that runs
+    gc.disable()  # what is imported stays
     warm_up()
+    gc.enable()
     gc.collect()
     gc.freeze()  # or each fork's collector walks, and so copies, the memory that it shares with this process
     for line in sys.stdin:
