@@ -113,6 +113,7 @@ class Harness:
     data: Path
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    always: tuple[str, ...] = ()  # words that are added to every recipe
 
     @staticmethod
     def outcome_of(run: Path) -> dict[str, Any]:
@@ -134,7 +135,7 @@ class Harness:
 
     def words(self, recipe: str, run: Path, *more: str) -> list[str]:
         """The words of a recipe."""
-        return [*RECIPES[recipe].split(), "--data", str(self.data), "--output", str(run), *more]
+        return [*RECIPES[recipe].split(), *self.always, "--data", str(self.data), "--output", str(run), *more]
 
     def run(self, recipe: str, run: Path, *more: str, fault: dict[str, Any] | None = None) -> tuple[int, str]:
         """Run a recipe; returns the exit code and what it said."""

@@ -1,6 +1,7 @@
 """A hundred interruptions over all recipes, half of them kills from outside at random moments."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,14 @@ import pytest
 CASES = 100
 PLACES = {"step": 12, "validation": 8, "epoch end": 3, "saving": 8}
 SIGNALS = (["SIGTERM"], ["SIGTERM", "SIGTERM"], ["SIGINT"], ["SIGKILL"])
+
+
+@pytest.fixture(autouse=True)
+def with_workers(harness) -> Iterator[None]:
+    """Every recipe reads in worker processes, which is slower and has more that can go wrong."""
+    harness.always = ("--workers", "2")
+    yield
+    harness.always = ()
 
 
 @pytest.mark.slow
