@@ -11,6 +11,8 @@ from onetrunk.apps.cli import main
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 #: What pip delivers; other weights are downloads.
 OFFLINE = ("efficientnet_lite0",)
+#: The command of an app's configurations, where it isn't `train`.
+COMMANDS = {"features": "extract"}
 
 
 @pytest.fixture(scope="session")
@@ -30,18 +32,24 @@ def data_of(config: Path, request: pytest.FixtureRequest) -> Path:
     return data
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda file: file.stem)
+def command_of(config: Path) -> str:
+    return COMMANDS.get(config.parent.name, "train")
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_it_runs(config: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    words = [config.parent.name, "train", "--config", str(config), "--data", str(data_of(config, request))]
-    more = ["--output", str(tmp_path / "run"), "--epochs", "1", "--workers", "0", "--device", "cpu"]
-    options = yaml.safe_load(config.read_text())
+    options, command = yaml.safe_load(config.read_text()), command_of(config)
+    words = [config.parent.name, command, "--config", str(config), "--data", str(data_of(config, request))]
+    more = ["--output", str(tmp_path / options.get("output", "run")), "--workers", "0", "--device", "cpu"]
+    if command == "train":
+        more += ["--epochs", "1"]
     if options["weights"] == "imagenet" and options["backbone"] not in OFFLINE:
         more += ["--weights", "none", "--image-size", "32"]
     assert main([*words, *more]) == 0
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_it_opens_with_its_command_and_the_result_to_expect(config: Path) -> None:
     comment = [line for line in config.read_text().splitlines() if line.startswith("#")]
-    assert any(f"onetrunk {config.parent.name} train --config configs/" in line for line in comment)
+    assert any(f"onetrunk {config.parent.name} {command_of(config)} --config configs/" in line for line in comment)
     assert any(re.match(r"# Expect .*0\.\d", line) for line in comment)
