@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import h5py
-import numpy as np
-import torch
 
-from .table import COLUMNS, Export, FeatureTable, read_texts, to_texts
+from .table import COLUMNS, Export, FeatureTable, read_texts, to_numpy, to_texts
 
 _RECIPE = "recipe"
 _ATTACHMENTS = "attachments"
-_TYPES = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.float32}
 
 
 def write(stream: IO[bytes], export: Export) -> None:
@@ -29,12 +26,12 @@ def write(stream: IO[bytes], export: Export) -> None:
         for key, attachment in export.attachments.items():
             file.create_dataset(f"{_ATTACHMENTS}/{key}", data=attachment)
         for name, layer in export.layers.items():
-            stored = file.create_dataset(name, (len(export), *layer.shape), _TYPES[layer.dtype])
+            stored = file.create_dataset(name, (len(export), *layer.shape), layer.numpy_dtype)
             start = 0
             for block in export.blocks([name]):
-                features = block[name].float() if layer.dtype == torch.bfloat16 else block[name]
-                stored[start : start + len(features)] = features.numpy()
-                start += len(features)
+                array = to_numpy(block[name])
+                stored[start : start + len(array)] = array
+                start += len(array)
 
 
 def read_recipe(path: Path) -> Mapping[str, Any]:

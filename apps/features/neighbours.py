@@ -24,6 +24,8 @@ from .options import SearchOptions
 from .reduction import read_reduction
 from .table import FeatureTable, choose_layer
 
+_BATCH_SIZE = 32
+
 
 def run_search(options: SearchOptions) -> list[list[dict[str, Any]]]:
     """Print and return for each query the images with the most similar features, the nearest first.
@@ -34,10 +36,10 @@ def run_search(options: SearchOptions) -> list[list[dict[str, Any]]]:
     layer = choose_layer(tuple(read_recipe(options.features)["layers"]), options.layer)
     table = read_features(options.features, [layer])
     channels = table.recipe["inputs"]["channels"]
-    pictures = [read_image(path, channels=channels) for path in options.query]
-    network = rebuild_network(table.recipe, options.device, options.features)
     transform = InputRecipe.from_dict(table.recipe["inputs"]).transform()
-    features = network(torch.stack([transform(picture)[0] for picture in pictures]))[layer].cpu()
+    canvases = torch.stack([transform(read_image(path, channels=channels))[0] for path in options.query])
+    network = rebuild_network(table.recipe, options.device, options.features)
+    features = torch.cat([network(batch)[layer].cpu() for batch in canvases.split(_BATCH_SIZE)])
     reduction = read_reduction(table.attachments, layer, table.recipe["layers"][layer])
     queries = (reduction(features) if reduction else features.flatten(1)).numpy()
     places = np.flatnonzero(table.is_sound & table.is_plain_view)

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import torch
 
-from .table import COLUMNS, Export, FeatureTable, read_texts, to_texts
+from .table import COLUMNS, Export, FeatureTable, read_texts, to_numpy, to_texts
 
 _RECIPE = "recipe"
 _ATTACHMENT = "recipe/"
 #: Of every member: the same features make the same bytes.
 _TIME = (1980, 1, 1, 0, 0, 0)
-_TYPES = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.float32}
 
 
 def write(stream: IO[bytes], export: Export) -> None:
@@ -29,13 +27,11 @@ def write(stream: IO[bytes], export: Export) -> None:
             with _member(archive, name) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
         for name, layer in export.layers.items():
-            dtype = np.dtype(_TYPES[layer.dtype])
-            header = {"descr": dtype.str, "fortran_order": False, "shape": (len(export), *layer.shape)}
+            header = {"descr": layer.numpy_dtype.str, "fortran_order": False, "shape": (len(export), *layer.shape)}
             with _member(archive, name) as member:
                 np.lib.format.write_array_header_1_0(member, header)
                 for block in export.blocks([name]):
-                    features = block[name].float() if layer.dtype == torch.bfloat16 else block[name]
-                    member.write(features.contiguous().numpy().tobytes())
+                    member.write(to_numpy(block[name]).tobytes())
 
 
 @contextmanager

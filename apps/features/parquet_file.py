@@ -9,14 +9,12 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 
-from .table import COLUMNS, Columns, Export, FeatureTable
+from .table import COLUMNS, Columns, Export, FeatureTable, to_numpy
 
 _RECIPE = b"onetrunk"
 _ATTACHMENT = b"onetrunk/"
-_TYPES = {torch.float32: pa.float32(), torch.float16: pa.float16(), torch.bfloat16: pa.float32()}
 
 
 def write(stream: IO[bytes], export: Export) -> None:
@@ -26,7 +24,7 @@ def write(stream: IO[bytes], export: Export) -> None:
     for name, layer in export.layers.items():
         width = int(np.prod(layer.shape))
         about = {"shape": json.dumps(list(layer.shape))}
-        fields.append(pa.field(name, pa.list_(_TYPES[layer.dtype], width), metadata=about))
+        fields.append(pa.field(name, pa.list_(pa.from_numpy_dtype(layer.numpy_dtype), width), metadata=about))
     metadata = {_RECIPE: json.dumps(export.recipe).encode()}
     metadata |= {_ATTACHMENT + key.encode(): _to_bytes(array) for key, array in export.attachments.items()}
     schema = pa.schema(fields, metadata=metadata)
@@ -38,9 +36,8 @@ def write(stream: IO[bytes], export: Export) -> None:
             arrays = [pa.array(export.columns[name][start:stop], kind) for name, kind in texts.items()]
             is_empty = pa.array([error is not None for error in export.columns["error"][start:stop]])
             for name in export.layers:
-                features = block[name].float() if block[name].dtype == torch.bfloat16 else block[name]
                 kind = schema.field(name).type
-                values = pa.array(features.reshape(-1).numpy(), kind.value_type)
+                values = pa.array(to_numpy(block[name]).reshape(-1), kind.value_type)
                 arrays.append(pa.FixedSizeListArray.from_arrays(values, type=kind, mask=is_empty))
             writer.write_batch(pa.record_batch(arrays, schema=schema))
             start = stop

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import torch
 from safetensors import safe_open
 
-from .table import Export, FeatureTable
+from .table import Export, FeatureTable, to_numpy
 
 _RECIPE = "recipe"
 _ATTACHMENT = "recipe/"
@@ -66,10 +65,5 @@ def read(path: Path, layers: Sequence[str]) -> FeatureTable:
             for key in stored.keys()  # it is no mapping
             if key.startswith(_ATTACHMENT)
         }
-        features = {name: _to_numpy(stored.get_tensor(name)) for name in layers}
+        features = {name: to_numpy(stored.get_tensor(name)) for name in layers}
         return FeatureTable(columns, features, json.loads(stored.metadata()[_RECIPE]), attachments)
-
-
-def _to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    array: np.ndarray[Any, Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    return array

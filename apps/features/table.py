@@ -35,6 +35,18 @@ class Layer:
     shape: tuple[int, ...]
     dtype: torch.dtype
 
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The dtype of :func:`to_numpy`'s arrays."""
+        return np.dtype(np.float16 if self.dtype == torch.float16 else np.float32)
+
+
+def to_numpy(features: Tensor) -> NDArray[Any]:
+    """Return features as an array; bf16, which NumPy hasn't, as float32."""
+    wide = features.float() if features.dtype == torch.bfloat16 else features
+    array: NDArray[Any] = wide.contiguous().numpy()
+    return array
+
 
 @dataclass(frozen=True)
 class Export:
