@@ -39,7 +39,7 @@ def run_search(options: SearchOptions) -> list[list[dict[str, Any]]]:
     transform = InputRecipe.from_dict(table.recipe["inputs"]).transform()
     canvases = torch.stack([transform(read_image(path, channels=channels))[0] for path in options.query])
     network = rebuild_network(table.recipe, options.device, options.features)
-    features = torch.cat([network(batch)[layer].cpu() for batch in canvases.split(_BATCH_SIZE)])
+    features = torch.cat([network(batch)[layer].cpu() for batch in torch.split(canvases, _BATCH_SIZE)])
     reduction = read_reduction(table.attachments, layer, table.recipe["layers"][layer])
     queries = (reduction(features) if reduction else features.flatten(1)).numpy()
     places = np.flatnonzero(table.is_sound & table.is_plain_view)
