@@ -1,8 +1,7 @@
 """Running a frozen trunk over images: levels, pooled, as numbers to keep."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -10,18 +9,15 @@ from torch import Tensor
 
 from ..backbones import Backbone
 from ..backbones.errors import UserError
-from ..datasets import Batch, DataError, Record, ResumableLoader, Transform
+from ..datasets import BadSample, Batch, Record, Transform
 from .checkpoints import bad_images_error
 from .config import ComputeOptions
 from .divergence import is_finite
 from .hardware import choose_device, choose_precision
 from .inputs import InputRecipe, make_loader
-from .store import DTYPES, FeatureStore, Row, read_content, read_signature
+from .store import DTYPES, FeatureStore, Row
 
 Pooling = Literal["avg", "max", "flat", "none"]
-
-#: How often images that change while they are read are read anew.
-_PASSES = 3
 
 
 class FeatureNetwork:
@@ -101,7 +97,7 @@ def fill(
     seed: int = 0,
     view: int = 0,
     advance: Callable[[int], None] = lambda images: None,
-) -> None:
+) -> int:
     """Compute what a store lacks, shard by shard.
 
     Args:
@@ -114,110 +110,103 @@ def fill(
         view: The number of the random view.
         advance: Is told of how many more images are done.
 
+    Returns:
+        How many images were computed; the others were there.
+
     Raises:
-        DataError: Naming images that can't be read, unless such are to be skipped; or images that keep changing.
+        DataError: Naming images that can't be read, unless such are to be skipped.
+        UserError: For features that aren't finite, or a disk that is full.
     """
-    bare = [replace(record, targets={}) for record in records]
     shards = store.missing(records)
-    advance(len(store) - sum(len(store.shards[shard]) for shard in shards))
-    for _ in range(_PASSES):
-        if not shards:
-            return
-        places = [place for shard in shards for place in store.shards[shard]]
-        channels = network.backbone.in_channels
-        loader = make_loader(bare, transform, options, channels=channels, seed=seed)
-        loader.restrict(places)
-        loader.set_epoch(view)
-        try:
-            changed = _fill_shards(
-                store, network, records, loader, shards, skips=options.bad_data == "skip", advance=advance
-            )
-        finally:
-            loader.close()
-        shards = store.missing(records)
-    if shards:
-        raise DataError(f"{changed[0]}: the file keeps changing while it is read. Wait until it is written.")
-
-
-def _fill_shards(
-    store: FeatureStore,
-    network: FeatureNetwork,
-    records: Sequence[Record],
-    loader: ResumableLoader,
-    shards: Sequence[int],
-    *,
-    skips: bool,
-    advance: Callable[[int], None],
-) -> list[Path]:
-    """Compute some shards; return the files that changed meanwhile, whose shards were left out."""
-    before = {place: read_signature(records[place].path) for shard in shards for place in store.shards[shard]}
-    changed, waiting = [], _Waiting(store)
-    for batch in loader:
-        if batch.skipped and not skips:
-            raise bad_images_error(batch.skipped)
-        for shard, features, errors in waiting.add(batch, network):
-            # of the file that was read, if it is now what it was before the reading began
-            contents = {place: read_content(records[place].path) for place in store.shards[shard]}
-            moved = [records[place].path for place in contents if contents[place].signature != before[place]]
-            changed += moved
-            if not moved:
-                rows = [Row(records[place].name, content, errors.get(place)) for place, content in contents.items()]
+    places = [place for shard in shards for place in store.shards[shard]]
+    advance(len(store) - len(places))
+    bare = [replace(record, targets={}) for record in records]
+    loader = make_loader(bare, transform, options, channels=network.backbone.in_channels, seed=seed)
+    loader.restrict(places)
+    loader.dataset.keeps_states = True
+    loader.set_epoch(view)
+    waiting = _Waiting(store, network)
+    try:
+        for batch in loader if places else ():
+            if options.bad_data == "error" and batch.skipped:
+                raise bad_images_error(batch.skipped)
+            for shard, features, rows in waiting.add(batch):
                 store.write(shard, rows, features)
                 advance(len(rows))
-    return changed
+    finally:
+        loader.close()
+    if options.bad_data == "error":
+        _refuse_empty_rows(store, records)
+    return len(places)
+
+
+def _refuse_empty_rows(store: FeatureStore, records: Sequence[Record]) -> None:
+    """Raise the error of images that couldn't be read when their shards were computed, and were to be skipped then."""
+    bad = [
+        BadSample(place, row.name, record.path, f"{record.path}: {row.error}")
+        for place, (row, record) in enumerate(zip(store.manifest(), records, strict=True))
+        if row.error is not None
+    ]
+    if bad:
+        raise bad_images_error(bad)
 
 
 class _Waiting:
     """The shards that aren't whole yet: batches needn't end where shards do."""
 
-    def __init__(self, store: FeatureStore) -> None:
-        self._store = store
+    def __init__(self, store: FeatureStore, network: FeatureNetwork) -> None:
+        self._store, self._network = store, network
         self._features: dict[int, dict[str, Tensor]] = {}
-        self._errors: dict[int, dict[int, str]] = {}
-        self._left: dict[int, int] = {}
+        self._rows: dict[int, dict[int, Row]] = {}
 
-    def add(self, batch: Batch, network: FeatureNetwork) -> list[tuple[int, dict[str, Tensor], dict[int, str]]]:
-        """Take a batch, and give back the shards that it makes whole, with the reasons of rows without features."""
+    def add(self, batch: Batch) -> list[tuple[int, dict[str, Tensor], list[Row]]]:
+        """Take a batch, and give back the shards that it makes whole."""
         if batch.images is not None:
-            found = {name: self._narrow(name, features).cpu() for name, features in network(batch.images).items()}
-            shards = batch.indices // self._store.shard_rows
-            for shard in sorted(set(shards.tolist())):
-                chosen = shards == shard
-                rows = batch.indices[chosen] - shard * self._store.shard_rows
-                for name, array in self._begin(shard).items():
-                    array[rows] = found[name][chosen]
-                self._left[shard] -= len(rows)
-        for bad in batch.skipped:
-            shard = bad.index // self._store.shard_rows
+            self._keep(batch, self._network(batch.images))
+        names = dict(zip(batch.indices.tolist(), batch.names, strict=True))
+        reasons = {bad.index: bad.reason.removeprefix(f"{bad.path}: ") for bad in batch.skipped}
+        names |= {bad.index: bad.name for bad in batch.skipped}
+        for place, state in batch.states.items():
+            shard = place // self._store.shard_rows
             self._begin(shard)
-            self._errors[shard][bad.index] = bad.reason.removeprefix(f"{bad.path}: ")
-            self._left[shard] -= 1
-        whole = [shard for shard, left in self._left.items() if left == 0]
-        for shard in whole:
-            del self._left[shard]
-        return [(shard, self._features.pop(shard), self._errors.pop(shard)) for shard in whole]
+            self._rows[shard][place] = Row(names[place], state, reasons.get(place))
+        whole = [shard for shard, rows in self._rows.items() if len(rows) == len(self._store.shards[shard])]
+        found = [(shard, self._features.pop(shard), self._rows.pop(shard)) for shard in whole]
+        return [(shard, features, [rows[place] for place in sorted(rows)]) for shard, features, rows in found]
+
+    def _keep(self, batch: Batch, found: Mapping[str, Tensor]) -> None:
+        narrow = {name: self._narrow(name, features, batch.names) for name, features in found.items()}
+        shards = batch.indices // self._store.shard_rows
+        for shard in sorted(set(shards.tolist())):
+            chosen = shards == shard
+            rows = batch.indices[chosen] - shard * self._store.shard_rows
+            for name, array in self._begin(shard).items():
+                array[rows] = narrow[name][chosen]
 
     def _begin(self, shard: int) -> dict[str, Tensor]:
-        if shard not in self._left:
-            self._left[shard] = size = len(self._store.shards[shard])
-            self._errors[shard] = {}
+        if shard not in self._features:
+            size, dtype = len(self._store.shards[shard]), DTYPES[self._store.dtype]
+            self._rows[shard] = {}
             self._features[shard] = {
-                name: torch.zeros(size, *shape, dtype=DTYPES[self._store.dtype])
-                for name, shape in self._store.layers.items()
+                name: torch.zeros(size, *shape, dtype=dtype) for name, shape in self._store.layers.items()
             }
         return self._features[shard]
 
-    def _narrow(self, name: str, features: Tensor) -> Tensor:
-        """Return features in the store's dtype.
+    def _narrow(self, layer: str, features: Tensor, names: Sequence[str]) -> Tensor:
+        """Return features in the store's dtype, on the CPU.
 
         Raises:
-            UserError: They are NaN or infinite, in that dtype.
+            UserError: They are NaN or infinite, in that dtype; naming the first image.
         """
-        narrow = features.to(DTYPES[self._store.dtype])
-        if not is_finite(narrow):
-            remedy = "the weights are damaged"
-            if is_finite(features):
-                largest = float(features.abs().max())
-                remedy = f"values up to {largest:.3g} go beyond {self._store.dtype}; take --dtype fp32 or bf16"
-            raise UserError(f"The features of '{name}' are NaN or infinite: {remedy}.")
-        return narrow
+        narrow = features.to(DTYPES[self._store.dtype]).cpu()
+        if is_finite(narrow):
+            return narrow
+        image = next(name for name, row in zip(names, narrow, strict=True) if not is_finite(row))
+        if is_finite(features):
+            largest = float(features.abs().max())
+            remedy = f"values up to {largest:.3g} go beyond {self._store.dtype}; take --dtype fp32 or bf16"
+        elif self._network.precision == "bf16":
+            remedy = "in bf16; try --precision fp32"
+        else:
+            remedy = "the weights are damaged, or made for other pictures"
+        raise UserError(f"The features of '{layer}' are NaN or infinite for '{image}': {remedy}.")

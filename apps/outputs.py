@@ -35,18 +35,21 @@ def output_folder(output: str | None, *names: str, overwrite: bool) -> Path | No
     return folder
 
 
-def write_evaluation(folder: Path, evaluator: Evaluator, evaluation: Evaluation, contents: Mapping[str, int]) -> None:
+def write_evaluation(
+    folder: Path, evaluator: Evaluator, evaluation: Evaluation, contents: Mapping[str, int] | None
+) -> None:
     """Write the predictions, and what the figures were computed from, for comparisons of runs.
 
     Args:
         folder: Where to.
         evaluator: Made the figures, and makes them again for a comparison.
         evaluation: What came out.
-        contents: A short hash of each image's file, by the image's name.
+        contents: A short hash of each image's file, by the image's name; nothing where they aren't known.
     """
     write_predictions(folder, evaluation.predictions)
     assert evaluation.images is not None
-    evaluation.images.with_contents(contents).save(folder / IMAGES, evaluator)
+    images = evaluation.images if contents is None else evaluation.images.with_contents(contents)
+    images.save(folder / IMAGES, evaluator)
 
 
 def write_predictions(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -9,14 +9,16 @@ pooling, precision, the versions that compute, for a random view its seed and nu
 anew, and a shard whose images have other names or contents than when it was computed is stale and computed again.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
 import math
+import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -26,8 +28,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..backbones.errors import UserError
-from ..datasets import Record
-from .run_folder import make_folder, replace_json, replacing
+from ..datasets import FileState, Record
+from .run_folder import holds_others, make_folder, replace_json, replacing
 
 FORMAT = 1
 
@@ -41,52 +43,15 @@ _ABOUT = "store.json"
 _GO_ON = "run the same command again"
 
 
-class Content(NamedTuple):
-    """What tells a file's content from another, as git's index does.
-
-    Where size and times are those of before, the content is taken to be, too: the time of the last change can't be set
-    back. Else the hash decides, so that a copied or touched file stays known.
-    """
-
-    size: int
-    modified_ns: int
-    changed_ns: int
-    sha256: str
-
-    @property
-    def signature(self) -> tuple[int, int, int]:
-        """Size and times, which are known without reading the file."""
-        return self[:3]
-
-
 class Row(NamedTuple):
     """One row of a store's manifest."""
 
     name: str
     """Of the image, as in its data set's manifest."""
-    content: Content
+    state: FileState
     """Of the file that the features were computed from."""
     error: str | None
     """Why there are no features: the reader's reason, without the path. The arrays then hold zeros."""
-
-
-def read_signature(path: Path) -> tuple[int, int, int]:
-    """Return size and times of a file; -1 and zeros where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return -1, 0, 0
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def read_content(path: Path) -> Content:
-    """Return what tells a file's content from another, reading all of it; an empty hash where it can't be read."""
-    signature = read_signature(path)
-    try:
-        with path.open("rb") as file:
-            return Content(*signature, hashlib.file_digest(file, "sha256").hexdigest())
-    except OSError:
-        return Content(*signature, "")
 
 
 class FeatureStore:
@@ -133,7 +98,7 @@ class FeatureStore:
     ) -> "FeatureStore":
         """Return the store of a recipe in a folder: the one that was begun there, else a new one.
 
-        A store of another recipe is deleted first.
+        The shards of another recipe are deleted first.
 
         Args:
             folder: Where it lies; made if it isn't there.
@@ -143,18 +108,22 @@ class FeatureStore:
             rows: The number of images.
             batch_size: Of the computation: a new store's shards are whole batches, so that going on after an
                 interruption computes the same batches.
+
+        Raises:
+            UserError: The folder holds something else.
         """
         shard_rows = _shard_rows(batch_size, row_bytes(layers, dtype))
         store = cls(folder, recipe, layers, dtype=dtype, rows=rows, shard_rows=shard_rows)
         begun = _read_about(folder)
         if begun is not None and begun.get("key") == store.key:
             store.shard_rows = int(begun["shard_rows"])
-        elif folder.exists():
-            shutil.rmtree(folder)
+            # but for the shards of images that are no longer there
+            cls.delete(folder, keeping={folder / _ABOUT, *map(store._path, range(len(store.shards)))})
+        elif begun is None and folder.exists() and holds_others(folder, {f"{_ABOUT}.part"}):
+            raise UserError(f"'{folder}' isn't empty and holds no feature store. Move it away, or choose another.")
+        else:
+            cls.delete(folder)
         make_folder(folder)
-        for file in folder.glob("*.safetensors"):  # of images that are no longer there
-            if file not in [store._path(shard) for shard in range(len(store.shards))]:
-                file.unlink()
         about = {"format": FORMAT, "key": store.key, "rows": rows, "shard_rows": store.shard_rows}
         about |= {"layers": {name: list(shape) for name, shape in store.layers.items()}, "dtype": dtype}
         replace_json(folder / _ABOUT, {**about, "recipe": store.recipe})
@@ -214,7 +183,7 @@ class FeatureStore:
             return False
         if [row.name for row in rows] != [record.name for record in records]:
             return False
-        return all(pool.map(_is_unchanged, [row.content for row in rows], [record.path for record in records]))
+        return all(pool.map(FileState.is_still, [row.state for row in rows], [record.path for record in records]))
 
     def write(self, shard: int, rows: Sequence[Row], features: Mapping[str, Tensor]) -> None:
         """Write a shard, whole or not at all.
@@ -229,7 +198,7 @@ class FeatureStore:
         """
         self._opened.pop(shard, None)
         arrays = {name: features[name].to(DTYPES[self.dtype]).contiguous() for name in self.layers}
-        header = {"key": self.key, "rows": json.dumps([[row.name, *row.content, row.error] for row in rows])}
+        header = {"key": self.key, "rows": json.dumps([[row.name, *row.state, row.error] for row in rows])}
         with replacing(self._path(shard), "wb", go_on=_GO_ON) as stream:
             stream.write(save(arrays, metadata=header))
 
@@ -242,7 +211,7 @@ class FeatureStore:
         header = self._open(shard).metadata()
         if header.get("key") != self.key:
             raise ValueError(f"{self._path(shard)} is of another recipe")
-        return [Row(name, Content(*content), error) for name, *content, error in json.loads(header["rows"])]
+        return [Row(name, FileState(*state), error) for name, *state, error in json.loads(header["rows"])]
 
     def manifest(self) -> list[Row]:
         """Return the row of every image, of a store that is complete."""
@@ -274,6 +243,20 @@ class FeatureStore:
                 found[name][index] = opened.get_slice(name)[row]
         return found
 
+    @staticmethod
+    def delete(folder: Path, *, keeping: Collection[Path] = ()) -> None:
+        """Delete what stores write into a folder, and the folder if nothing else is in it.
+
+        Args:
+            folder: Of a store, perhaps of a half deleted one.
+            keeping: Files to keep.
+        """
+        for file in (*folder.glob("[0-9]*.safetensors"), *folder.glob("*.part"), folder / _ABOUT):
+            if file not in keeping:
+                file.unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
+
     def _open(self, shard: int) -> Any:
         # no file stays open, only a mapping into memory
         return safe_open(self._path(shard), framework="pt").__enter__()  # type: ignore[no-untyped-call]
@@ -300,26 +283,35 @@ def _read_about(folder: Path) -> dict[str, Any] | None:
     return about if isinstance(about, dict) else None
 
 
-def _is_unchanged(before: Content, path: Path) -> bool:
-    return before.signature == read_signature(path) or before.sha256 == read_content(path).sha256
-
-
 @contextmanager
 def writing_alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing into a folder meanwhile; readers need no lock.
+    """Keep other processes from writing into a folder meanwhile; readers need no lock. The folder goes if it is empty.
 
     Raises:
         UserError: Another process is writing.
     """
-    with (make_folder(folder) / "lock").open("w") as lock:
+    path = make_folder(folder) / "lock"
+    with path.open("w") as lock:
         try:
             # not flock, which loaders' workers inherit: they outlive a killed process by seconds
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"Another process is writing into '{folder}'. Wait for it, or choose another --output."
-            ) from None
-        yield
+        except OSError as error:
+            is_busy = error.errno in (errno.EAGAIN, errno.EACCES)
+            reason = (
+                "another process is writing there. Wait for it"
+                if is_busy
+                else f"{error.strerror}. Move to another disk"
+            )
+            raise UserError(f"'{folder}' can't be locked: {reason}, or choose another --output.") from None
+        if not (path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno()))):
+            # the process that had it went in between, and took the file away
+            raise UserError(f"'{folder}' can't be locked: another process has just left it. Run the command again.")
+        try:
+            yield
+        finally:
+            path.unlink()
+            with suppress(OSError):  # not empty, or another process has begun
+                folder.rmdir()
 
 
 def free_bytes(folder: Path) -> int:

@@ -3,13 +3,12 @@
 Run: python benchmarks/features_timm.py
      python benchmarks/features_timm.py --data hymenoptera/ --rounds 1
 
-timm's way is what its documentation composes: a data set, `create_loader` with worker processes, the network without
-its classifier in a loop of `torch.inference_mode`, the rows put together and saved. Ours is the command `onetrunk
-features extract`. Both read the same files, with the same weights, batch size, workers and fp32, and write a file. Each
+timm's way is `timm_features.py`, which imports nothing of ours; ours is the command `onetrunk features extract`. Both read the same files, with the same weights, batch size, workers and fp32, and write a file. Each
 is a process of its own, timed from its start to its end; they take turns, and the figures are medians over the rounds.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import timm
 import torch
 from onetrunk.apps import features
 from onetrunk.apps.features import FeatureExtractor
@@ -48,30 +46,28 @@ def write_photos(folder: Path, count: int) -> None:
         Image.fromarray(noisy).save(path, quality=90)
 
 
-def by_timm(data: Path, output: Path, backbone: str, arguments: argparse.Namespace) -> None:
-    """Do it in timm's way, in this process."""
+def timm_settings(data: Path, output: Path, backbone: str, arguments: argparse.Namespace) -> str:
+    """Return what timm's script takes, after saving the weights for it."""
     trunk = build_backbone(backbone, weights=arguments.weights, levels=["embedding"])
-    network = timm.create_model(NETWORKS[backbone], pretrained=False, num_classes=0).eval()
-    network.load_state_dict(trunk.network.state_dict())
+    weights = output.with_name(f"{backbone}.pth")
+    torch.save(trunk.network.state_dict(), weights)
     preprocessing = trunk.preprocessing
-    dataset = timm.data.ImageDataset(str(data))  # create_dataset would take the folder val alone
-    loader = timm.data.create_loader(
-        dataset,
-        input_size=(3, *preprocessing.image_size),
-        batch_size=arguments.batch_size,
-        use_prefetcher=False,
-        interpolation=preprocessing.interpolation,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        num_workers=arguments.workers,
-        crop_pct=preprocessing.crop_fraction,
-        device=torch.device("cpu"),
-    )
-    rows = []
-    with torch.inference_mode():
-        for images, _ in loader:
-            rows.append(network(images).numpy())
-    np.savez(output, features=np.concatenate(rows), files=dataset.filenames(absolute=True))
+    settings = {
+        "network": NETWORKS[backbone],
+        "weights": str(weights),
+        "data": str(data),
+        "output": str(output),
+        "batch_size": arguments.batch_size,
+        "workers": arguments.workers,
+        "preprocessing": {
+            "input_size": [3, *preprocessing.image_size],
+            "interpolation": preprocessing.interpolation,
+            "mean": preprocessing.mean,
+            "std": preprocessing.std,
+            "crop_pct": preprocessing.crop_fraction,
+        },
+    }
+    return json.dumps(settings)
 
 
 def seconds_of(*words: object) -> float:
@@ -86,13 +82,12 @@ def compare_speed(data: Path, folder: Path, backbone: str, arguments: argparse.N
     output, plain = folder / f"{backbone}.npz", folder / "timm.npz"
     common = ["--weights", arguments.weights, "--batch-size", arguments.batch_size, "--workers", arguments.workers]
     own = ["--data", data, "--output", output, "--backbone", backbone, "--device", "cpu", "--overwrite", *common]
-    onetrunk = Path(sys.executable).with_name("onetrunk")
+    onetrunk, peer = Path(sys.executable).with_name("onetrunk"), Path(__file__).with_name("timm_features.py")
+    settings = timm_settings(data, plain, backbone, arguments)
     ours, theirs = [], []
     for _ in range(arguments.rounds):
         ours.append(seconds_of(onetrunk, "features", "extract", *own))
-        theirs.append(
-            seconds_of(sys.executable, __file__, "--timm", plain, "--data", data, "--backbones", backbone, *common)
-        )
+        theirs.append(seconds_of(sys.executable, peer, settings))
     with np.load(plain) as stored:
         found, files = stored["features"], stored["files"].tolist()
     table = features.read_features(output)
@@ -151,11 +146,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--weights", help="unset: imagenet where they come with the installation, else none")
-    parser.add_argument("--timm", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.timm is not None:
-        by_timm(arguments.data, arguments.timm, arguments.backbones[0], arguments)
-        return
     with tempfile.TemporaryDirectory() as folder:
         data = arguments.data
         if data is None:

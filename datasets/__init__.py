@@ -12,6 +12,7 @@ from .digits import write_digits
 from .duplicates import find_duplicates
 from .epoch_batches import EpochBatches
 from .excerpts import Excerpt, identify_contents, read_excerpts, short_hashes
+from .file_state import FileState
 from .findings import SEVERITIES, Finding, Report, Severity
 from .images import (
     IMAGE_EXTENSIONS,
@@ -44,6 +45,7 @@ __all__ = [
     "DataError",
     "EpochBatches",
     "Excerpt",
+    "FileState",
     "Finding",
     "FitMode",
     "ImageFacts",

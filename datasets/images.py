@@ -80,7 +80,7 @@ def inspect_image(path: Path | str) -> ImageFacts:
     Raises:
         DataError: As ``read_image``.
     """
-    content = _read_bytes(path)
+    content = read_file(path)
     with _open(io.BytesIO(content), path) as image:
         mode = image.mode
         # Pillow's TIFF reader turns the picture while it decodes it, and removes the tag; other readers may decode it
@@ -111,11 +111,37 @@ def read_image(path: Path | str, *, channels: int = 3) -> Image.Image:
     Raises:
         DataError: Naming the file, where it is missing, empty, no picture, truncated, or larger than ``MAX_PIXELS``.
     """
+    return decode_image(read_file(path), path, channels=channels)
+
+
+def read_file(path: Path | str) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        DataError: Naming the file, where it is missing or empty.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise _file_error(path, error) from error
+    _check_size(len(content), path)
+    return content
+
+
+def decode_image(content: bytes, path: Path | str, *, channels: int = 3) -> Image.Image:
+    """Return the picture in a file's content upright, as RGB or grey.
+
+    Args:
+        content: As ``read_file`` gives it.
+        path: The file, for messages.
+        channels: 3 for mode ``RGB``, 1 for mode ``L``.
+
+    Raises:
+        DataError: As ``read_image``.
+    """
     if channels not in (1, 3):
         raise DataError(f"Pictures are read with 1 or 3 channels, not {channels}.")
-    content = _read_bytes(path)
     with _open(io.BytesIO(content), path) as image:
-        _decode(image, path)
         return convert_image(image, path, channels=channels)
 
 
@@ -128,8 +154,9 @@ def convert_image(image: Image.Image, name: Path | str, *, channels: int = 3) ->
         channels: 3 for mode ``RGB``, 1 for mode ``L``.
 
     Raises:
-        DataError: Its values are outside the range of its mode.
+        DataError: It is truncated, or its values are outside the range of its mode.
     """
+    _decode(image, name)
     return _upright(_flatten(image, "RGB" if channels == 3 else "L", name), image)
 
 
@@ -165,15 +192,6 @@ def find_bad_images(records: Sequence[Record], *, workers: int = 8) -> list[BadS
 def _formats() -> tuple[str, ...]:
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-def _read_bytes(path: Path | str) -> bytes:
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise _file_error(path, error) from error
-    _check_size(len(content), path)
-    return content
 
 
 def _check_size(size: int, path: Path | str) -> None:

@@ -19,14 +19,19 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ..backbones.errors import UserError
 from .epoch_batches import EpochBatches, Key
-from .images import read_image
+from .file_state import FileState, read_signature, state_of
+from .images import decode_image, read_file
 from .randomness import mix, seeded
 from .sample import BadSample, Batch, DataError, Record, Sample, TargetEncoder, collate
 from .transforms import Transform
 
 
 class SampleDataset(Dataset[Sample | BadSample]):
-    """Reads, transforms and encodes one record at a time."""
+    """Reads, transforms and encodes one record at a time.
+
+    Attributes:
+        keeps_states: Whether samples say what state their file was in; to be set before the first is read.
+    """
 
     def __init__(
         self,
@@ -53,6 +58,7 @@ class SampleDataset(Dataset[Sample | BadSample]):
         self.transform = transform
         self.channels = channels
         self.seed = seed
+        self.keeps_states = False
         self._encode = TargetEncoder(classes)
         self._encode.check(self.records)
 
@@ -63,11 +69,16 @@ class SampleDataset(Dataset[Sample | BadSample]):
     def __getitem__(self, key: Key) -> Sample | BadSample:
         """Return the sample of a record in an epoch; a picture that can't be read gives a ``BadSample``."""
         index = key[1]
-        record = self.records[index]
+        record, state = self.records[index], None
         try:
-            picture = read_image(record.path, channels=self.channels)
+            if self.keeps_states:  # a change in between makes the state one that never was, and so a stale one
+                state = FileState(*read_signature(record.path), "")
+            content = read_file(record.path)
+            if state is not None:
+                state = state_of(state[:3], content)
+            picture = decode_image(content, record.path, channels=self.channels)
         except DataError as error:
-            return BadSample(index=index, name=record.name, path=record.path, reason=str(error))
+            return BadSample(index=index, name=record.name, path=record.path, reason=str(error), state=state)
         with seeded(self.seed, *key):
             image, valid_size = self.transform(picture)
         return Sample(
@@ -77,6 +88,7 @@ class SampleDataset(Dataset[Sample | BadSample]):
             original_size=(picture.height, picture.width),
             valid_size=valid_size,
             targets=self._encode(record),
+            state=state,
         )
 
 

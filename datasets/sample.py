@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from ..backbones.errors import UserError, did_you_mean
+from .file_state import FileState
 
 
 class DataError(UserError):
@@ -57,6 +58,8 @@ class Sample:
     valid_size: tuple[int, int]
     """Height and width of the part of the canvas, from its top left corner, that is picture."""
     targets: dict[str, Tensor]
+    state: FileState | None = None
+    """Of the file that was read, where that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class BadSample:
     path: Path
     reason: str
     """A full sentence that names the file."""
+    state: FileState | None = None
+    """Of the file, where that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,8 @@ class Batch:
     names: list[str]
     skipped: list[BadSample] = field(default_factory=list)
     """The bad samples that would have been here; they are not among the ``B``."""
+    states: dict[int, FileState] = field(default_factory=dict)
+    """Of the files, by the places of their records, bad ones too; where that was asked for."""
 
     @property
     def size(self) -> int:
@@ -158,6 +165,7 @@ def collate(samples: Sequence[Sample | BadSample]) -> Batch:
         indices=torch.tensor([sample.index for sample in good], dtype=torch.int64),
         names=[sample.name for sample in good],
         skipped=[sample for sample in samples if isinstance(sample, BadSample)],
+        states={sample.index: sample.state for sample in samples if sample.state is not None},
     )
 
 

@@ -1,8 +1,8 @@
 """``features extract``: images through a trunk into a store, and from there into a file."""
 
 import json
-import os
-import shutil
+import math
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,12 +16,12 @@ from torch import Tensor
 
 from ...backbones import UserError, build_backbone
 from ...datasets import DataError
-from ..config import canvas_of
+from ..config import canvas_of, to_plain
 from ..console import wide_console
 from ..extraction import FeatureNetwork, fill
 from ..inputs import InputRecipe, check_images, make_recipe
 from ..interruption import Interrupted
-from ..run_folder import check_writable, replacing, versions
+from ..run_folder import check_writable, holds_others, replace_json, replacing, versions
 from ..store import DTYPES, FeatureStore, Row, free_bytes, row_bytes, stored_bytes, writing_alone
 from .files import FORMAT, kind_of, read_recipe
 from .options import ExtractOptions
@@ -30,6 +30,12 @@ from .source import Source, open_source
 from .table import COLUMNS, SEPARATOR, Columns, Export, Layer
 
 _GO_ON = "run the same command again"
+#: Says which file the parts beside it were written into.
+_WRITTEN = "written.json"
+#: Letters of a reason at most: archives of NumPy give every row as much room as the longest text.
+_LONGEST_REASON = 200
+#: Bytes of components in a Parquet file: twice and a third of that in its footer, of which readers take 100 MB.
+_LARGEST_FOOTER = 32 * 2**20
 
 
 def run_extraction(options: ExtractOptions) -> Path:
@@ -38,13 +44,14 @@ def run_extraction(options: ExtractOptions) -> Path:
     Raises:
         UserError: For options, weights or data that can't be used, or a disk that is too small.
     """
-    output = Path(options.output)
-    kind = kind_of(output)
+    output = _check_output(options)
     part = output.with_name(output.name + ".part")
-    is_there = output.exists()
-    if is_there and not options.overwrite and not part.is_dir():
-        raise _exists_error(output)
-    check_writable(output.parent)
+    kind = kind_of(output)
+    if _is_written(part, output, options):  # it was interrupted right at its end
+        with writing_alone(part):
+            _delete(part)
+        print(f"{output}: is whole; nothing was left to do")
+        return output
     source = open_source(options)
     for note in source.notes:
         print(note)
@@ -52,20 +59,83 @@ def run_extraction(options: ExtractOptions) -> Path:
     network = build_network(options)
     inputs = make_recipe(network.backbone.preprocessing, canvas_of(options.image_size), options.resize)
     plan = _plan(network, inputs, source, options)
-    if is_there and not options.overwrite and not _is_interrupted_end(output, plan):
-        raise _exists_error(output)
     _announce(plan, part, options)
     with writing_alone(part), _keeping(part):
+        _refuse_existing(output, options)  # another process may have written it in the meantime
         started = time.monotonic()
-        stores = _fill_stores(plan, part, network, inputs, options)
+        stores, computed = _fill_stores(plan, part, network, inputs, options)
         seconds = time.monotonic() - started
         export = _export(plan, stores, options)
-        with replacing(part / output.name, "w+b", go_on=_GO_ON) as stream:
+        written = part / output.name
+        with replacing(written, "w+b", go_on=_GO_ON) as stream:
             kind.write(stream, export)
-        os.replace(part / output.name, output)
-        shutil.rmtree(part)
-    _summarize(output, export, seconds)
+        read_recipe(written)  # nothing that can't be read takes the place of what it was made from
+        replace_json(part / _WRITTEN, _marker(written, options))
+        written.replace(output)
+        _delete(part)
+    _summarize(output, export, computed, seconds)
     return output
+
+
+def _check_output(options: ExtractOptions) -> Path:
+    """Return the file to write, where a link leads to.
+
+    Raises:
+        UserError: It can't be written, is there already, or would be taken for a part of the data.
+    """
+    output = Path(options.output)
+    output = output.resolve() if output.is_symlink() else output
+    kind_of(output)
+    if output.is_dir():
+        raise UserError(f"'{output}' is a folder. Choose a file: --output FILE.")
+    if any("\ud800" <= letter <= "\udfff" for letter in str(output.absolute())):
+        raise UserError(
+            f"{str(output)!r}: the path isn't UTF-8, as the files below it need it. Choose another: --output FILE."
+        )
+    data, part = Path(options.data), output.with_name(output.name + ".part")
+    if data.is_dir() and data.resolve() in output.resolve().parents:
+        raise UserError(
+            f"'{output}' lies in the data, '{data}': while it is written, its parts would be taken for data. Choose "
+            "another place: --output FILE."
+        )
+    names = ("lock", _WRITTEN, output.name, *(f"{name}.part" for name in (_WRITTEN, output.name)))
+    views = {path.name for path in part.glob("view-*")} if part.is_dir() else set()
+    if part.exists() and holds_others(part, {*names, *views}):
+        raise UserError(
+            f"'{part}' holds something else than parts of features. Move it away, or choose another --output."
+        )
+    if not _is_written(part, output, options):
+        _refuse_existing(output, options)
+    check_writable(output.parent)
+    return output
+
+
+def _refuse_existing(output: Path, options: ExtractOptions) -> None:
+    if output.exists() and not options.overwrite:
+        raise UserError(f"'{output}' is already there. Write over it: --overwrite. Or elsewhere: --output FILE.")
+
+
+def _marker(path: Path, options: ExtractOptions) -> dict[str, Any]:
+    """Return what says that a file was written by a command: what it keeps when it is renamed, and the options."""
+    status = path.stat()
+    given = {name: value for name, value in to_plain(options).items() if name != "overwrite"}
+    return {"file": [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns], "options": given}
+
+
+def _is_written(part: Path, output: Path, options: ExtractOptions) -> bool:
+    """Whether this very command has written the file, and only the parts it was made from are left to be removed."""
+    try:
+        marker = json.loads((part / _WRITTEN).read_text(encoding="utf-8"))
+        return bool(marker == json.loads(json.dumps(_marker(output, options)))) and not options.overwrite
+    except (OSError, ValueError):
+        return False
+
+
+def _delete(part: Path) -> None:
+    """Delete what an extraction left beside its file; the marker last, so that it can be interrupted, too."""
+    for folder in part.glob("view-*"):
+        FeatureStore.delete(folder)
+    (part / _WRITTEN).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -96,14 +166,15 @@ def build_network(options: ExtractOptions) -> FeatureNetwork:
     taken = sorted({*options.layers} & {*COLUMNS, "recipe", "columns", "attachments"})
     if taken:
         raise UserError(f"--layers {taken[0]}: the file has a column of that name. Take another module.")
-    torch.manual_seed(options.seed)
-    backbone = build_backbone(
-        options.backbone,
-        weights=options.weights,
-        levels=options.layers,
-        in_channels=options.channels,
-        image_size=canvas_of(options.image_size),
-    )
+    with torch.random.fork_rng(devices=[]):  # the process's generator stays as it is
+        torch.manual_seed(options.seed)
+        backbone = build_backbone(
+            options.backbone,
+            weights=str(options.weights),
+            levels=options.layers,
+            in_channels=options.channels,
+            image_size=canvas_of(options.image_size),
+        )
     for note in backbone.notes:
         print(note)
     return FeatureNetwork(backbone, pooling=options.pooling, options=options)
@@ -113,12 +184,25 @@ def _plan(network: FeatureNetwork, inputs: InputRecipe, source: Source, options:
     recipe = {**network.recipe(inputs), "versions": versions()}
     if options.weights == "none":
         recipe["seed"] = options.seed
-    facts: dict[str, Any] = {"data": {"path": options.data, "split": options.split, "split_origin": source.origin}}
+    facts: dict[str, Any] = {"data": {"path": str(options.data), "split": options.split, "split_origin": source.origin}}
     facts |= {"dtype": options.dtype, "pca": options.pca}
     if options.views:
         facts["views"] = {"count": options.views, "seed": options.seed, "augment": asdict(options.augment)}
     shapes = network.shapes(inputs.canvas)
+    joined = [
+        record for record in source.records if any(SEPARATOR in name for name in record.targets.get("labels", ()))
+    ]
+    if joined:
+        raise DataError(
+            f"{joined[0].path}: a label holds '{SEPARATOR}', which stands between labels in the file. Rename it."
+        )
     if options.pca is not None:
+        components = 4 * options.pca * sum(math.prod(shape) for shape in shapes.values())
+        if options.output.lower().endswith(".parquet") and components > _LARGEST_FOOTER:
+            raise UserError(
+                f"--pca {options.pca} of these layers makes components of {_size(components)}, more than the footer of "
+                "a Parquet file can hold. Write .npz, .h5 or .safetensors, or take fewer."
+            )
         maps = [name for name, shape in shapes.items() if len(shape) > 1]
         if maps:
             raise UserError(f"--pca takes vectors, and '{maps[0]}' is a map. Pool it: --pooling avg, max or flat.")
@@ -179,22 +263,22 @@ def _keeping(part: Path) -> Iterator[None]:
 
 def _fill_stores(
     plan: _Plan, part: Path, network: FeatureNetwork, inputs: InputRecipe, options: ExtractOptions
-) -> list[FeatureStore]:
-    """Return the complete store of each view."""
-    stores = []
+) -> tuple[list[FeatureStore], int]:
+    """Return the complete store of each view, and how many images were computed for them."""
+    stores, computed = [], 0
     with _progress() as progress:
         task = progress.add_task("images", total=len(plan.source.records) * len(plan.views))
         for view in plan.views:
-            recipe = {**plan.recipe, "view": {**plan.facts["views"], "number": view}} if view else plan.recipe
+            random_view = {"seed": options.seed, "number": view, "augment": asdict(options.augment)}
             store = FeatureStore.create(
                 part / f"view-{view}",
-                recipe,
+                {**plan.recipe, "view": random_view} if view else plan.recipe,
                 plan.shapes,
                 dtype=options.dtype,
                 rows=len(plan.source.records),
                 batch_size=options.batch_size,
             )
-            fill(
+            computed += fill(
                 store,
                 network,
                 plan.source.records,
@@ -205,7 +289,7 @@ def _fill_stores(
                 advance=lambda images: progress.advance(task, images),
             )
             stores.append(store)
-    return stores
+    return stores, computed
 
 
 def _progress() -> Progress:
@@ -302,12 +386,14 @@ def _columns(source: Source, manifests: Sequence[Sequence[Row]]) -> Columns:
     columns: dict[str, list[Any]] = {
         "name": [_text(record.name) for record in records],
         "path": [_text(str(record.path)) for record in records],
-        "label": [record.targets.get("label") for record in records],
-        "labels": [SEPARATOR.join(record.targets.get("labels", ())) for record in records],
+        "label": [_text(record.targets.get("label")) for record in records],
+        "labels": [_text(SEPARATOR.join(record.targets.get("labels", ()))) for record in records],
         "split": [source.splits.get(record.name) for record in records],
-        "subject": [record.targets.get("subject") for record in records],
-        "sha256": [row.content.sha256 or None for row in rows],
-        "error": [row.error for row in rows],
+        "subject": [_text(record.targets.get("subject")) for record in records],
+        "sha256": [row.state.sha256 or None for row in rows],
+        "error": [
+            row.error and _text(textwrap.shorten(row.error, _LONGEST_REASON, placeholder=" ...")) for row in rows
+        ],
         "view": [view for view, manifest in enumerate(manifests) for _ in manifest],
     }
     optional = {
@@ -318,26 +404,12 @@ def _columns(source: Source, manifests: Sequence[Sequence[Row]]) -> Columns:
     return {name: columns[name] for name in COLUMNS if optional.get(name, True)}
 
 
-def _text(name: str) -> str:
-    """Return a file's name as UTF-8; bytes that aren't are escaped."""
-    return name.encode("utf-8", "backslashreplace").decode()
+def _text(name: str | None) -> str | None:
+    """Return a name as UTF-8; bytes that aren't are escaped."""
+    return None if name is None else name.encode("utf-8", "backslashreplace").decode()
 
 
-def _is_interrupted_end(output: Path, plan: _Plan) -> bool:
-    """Whether a file is what this command wrote before it was interrupted right at its end."""
-    try:
-        recipe = read_recipe(output)
-    except UserError:
-        return False
-    expected = json.loads(json.dumps({**plan.recipe, **plan.facts}))  # as a file has it
-    return all(recipe.get(key) == value for key, value in expected.items())
-
-
-def _exists_error(output: Path) -> UserError:
-    return UserError(f"'{output}' is already there. Write over it: --overwrite. Or elsewhere: --output FILE.")
-
-
-def _summarize(output: Path, export: Export, seconds: float) -> None:
+def _summarize(output: Path, export: Export, computed: int, seconds: float) -> None:
     bad = [place for place, error in enumerate(export.columns["error"]) if error is not None]
     for place in bad[:5]:
         print(f"no features: {export.columns['path'][place]}: {export.columns['error'][place]}")
@@ -346,5 +418,5 @@ def _summarize(output: Path, export: Export, seconds: float) -> None:
     layers = ", ".join(f"{name} {'x'.join(map(str, layer.shape))}" for name, layer in export.layers.items())
     print(
         f"{output}: {len(export):,} rows, {len(bad)} of them without features; {layers}; "
-        f"{_size(output.stat().st_size)}, {len(export) / seconds:.0f} images/s"
+        f"{_size(output.stat().st_size)}" + (f", {computed / seconds:.0f} images/s" if computed else "")
     )

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ...backbones.errors import UserError
 from ...datasets import Transform, convert_image, read_image
+from ...datasets.file_state import read_signature
 from ..config import canvas_of
 from ..extraction import FeatureNetwork
 from ..hardware import choose_workers
@@ -107,14 +109,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         check_is_fitted(self)
         network, inputs = self._network()
         pictures = list_items(X)
-        found = np.empty((len(pictures), self.n_features_out_), dtype=np.float32)
-        start = 0
+        found = [np.empty((0, self.n_features_out_), dtype=np.float32)] if not pictures else []
         for canvases in _batches(pictures, inputs.transform(), channels=self.channels, size=self.batch_size):
             with _RUNNING:
-                features = network(canvases)[self.layer].flatten(1).cpu().numpy()
-            found[start : start + len(features)] = features
-            start += len(features)
-        return found
+                found.append(network(canvases)[self.layer].flatten(1).cpu().numpy())
+        return np.concatenate(found)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return ``embedding0``, ``embedding1`` and so on."""
@@ -124,8 +123,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
     def _network(self) -> tuple[FeatureNetwork, InputRecipe]:
         settings = {name: value for name, value in self.get_params(deep=False).items() if name != "batch_size"}
         size = settings["image_size"]
-        settings["image_size"] = (size,) if isinstance(size, int) else size and tuple(size)
-        return _build(tuple(settings.items()))
+        settings["image_size"] = (int(size),) if isinstance(size, Integral) else size and tuple(map(int, size))
+        settings["weights"] = str(self.weights)
+        return _build(tuple(settings.items()), _weights_state(Path(self.weights)))
 
     def __sklearn_tags__(self) -> Tags:
         """Return what scikit-learn's checks may ask of it: pictures, no table of numbers, and no fit to data."""
@@ -137,19 +137,27 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
 
 
 @lru_cache(maxsize=_KEPT_NETWORKS)
-def _build(settings: tuple[tuple[str, Any], ...]) -> tuple[FeatureNetwork, InputRecipe]:
+def _build(
+    settings: tuple[tuple[str, Any], ...], weights_state: tuple[tuple[int, int, int], ...]
+) -> tuple[FeatureNetwork, InputRecipe]:
     """Return the network of an extractor, and how pictures come onto its canvas.
 
     Args:
         settings: The extractor's parameters, of which it is a function.
+        weights_state: What tells the files of its weights from those of before.
     """
     given = dict(settings)
     size = given.pop("image_size")
     image_size = None if size is None else list(size)
     options = ExtractOptions(data="", output="", layers=[given.pop("layer")], image_size=image_size, **given)
-    with torch.random.fork_rng(devices=[]):  # a transformer leaves the process's generator as it is
-        network = build_network(options)
+    network = build_network(options)
     return network, make_recipe(network.backbone.preprocessing, canvas_of(image_size), options.resize)
+
+
+def _weights_state(path: Path) -> tuple[tuple[int, int, int], ...]:
+    """Return the signatures of the files of weights that a path names, nothing for a published set."""
+    files = sorted(path.rglob("model.safetensors")) if path.is_dir() else [path] if path.is_file() else []
+    return tuple(map(read_signature, files))
 
 
 def list_items(items: Any) -> list[Any]:

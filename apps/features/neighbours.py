@@ -33,7 +33,10 @@ def run_search(options: SearchOptions) -> list[list[dict[str, Any]]]:
     Raises:
         UserError: For a file or a picture that can't be read, or weights that are no longer those of the file.
     """
-    layer = choose_layer(tuple(read_recipe(options.features)["layers"]), options.layer)
+    there = tuple(read_recipe(options.features)["layers"])
+    layer = choose_layer(there, options.layer or there[0])
+    if len(there) > 1 and options.layer is None and not options.json:
+        print(f"by {layer}, the first of {', '.join(there)}; another: --layer")
     table = read_features(options.features, [layer])
     channels = table.recipe["inputs"]["channels"]
     transform = InputRecipe.from_dict(table.recipe["inputs"]).transform()

@@ -5,7 +5,7 @@ from typing import Literal
 
 from ...backbones.errors import UserError
 from ..config import AugmentOptions, CheckedOptions, ComputeOptions
-from ..option_checks import check_effect, check_image_size, check_range
+from ..option_checks import check_effect, check_image_size, check_range, is_default
 
 
 @dataclass(kw_only=True)
@@ -57,6 +57,7 @@ class ExtractOptions(ComputeOptions):
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
+        self.data, self.output = str(self.data), str(self.output)  # paths of a Python call
         check_range(self, "pca", least=1)
         check_range(self, "views")
         check_range(self, "val_fraction", most=1)
@@ -66,6 +67,10 @@ class ExtractOptions(ComputeOptions):
             raise UserError(f"--channels takes 3 for colour or 1 for grey, not {self.channels}.")
         if not self.layers:
             raise UserError("--layers takes at least one layer, such as embedding.")
+        cut = [name for name in ("val_fraction", "split_seed") if self.plain and not is_default(self, name)]
+        if cut:
+            flag = cut[0].replace("_", "-")
+            raise UserError(f"--{flag}: has no effect with --plain, which has no splits; leave it out.")
         changes = [f"augment.{name}" for name in vars(self.augment)]
         check_effect(self, *changes, has_effect=self.views > 0, needs="--views")
 
@@ -77,7 +82,7 @@ class ProbeOptions(CheckedOptions):
     features: str
     """A file that `onetrunk features extract` wrote, of images with one label each."""
     layer: str | None = None
-    """Of several layers, which one; unset: the only one."""
+    """Of several layers, which one; unset: one after another."""
     split: str = "val"
     """The split to measure on: val or test; the classifiers are fitted on train."""
     folds: int = 5
@@ -91,6 +96,8 @@ class ProbeOptions(CheckedOptions):
         """Refuse values that mean nothing."""
         super().__post_init__()
         check_range(self, "folds", least=2)
+        if self.split == "train":
+            raise UserError("--split takes val or test: a probe says nothing on the images that it is fitted to.")
 
 
 @dataclass(kw_only=True)
@@ -102,7 +109,7 @@ class SearchOptions(CheckedOptions):
     query: list[str]
     """Image files to look for; each goes through the trunk and the preprocessing that the file names."""
     layer: str | None = None
-    """Of several layers, which one; unset: the only one."""
+    """Of several layers, which one; unset: the first."""
     top: int = 5
     """How many images to show for each."""
     json: bool = False

@@ -1,5 +1,7 @@
 """``features probe``: how well simple classifiers tell the classes apart by the features."""
 
+import hashlib
+import json
 import time
 import warnings
 from collections.abc import Mapping
@@ -37,6 +39,7 @@ from .table import FeatureTable, check_split, choose_layer
 STRENGTHS = tuple(float(strength) for strength in np.logspace(-6, 2, 9))
 """The inverse regularisation ``C`` that logistic regression chooses from."""
 NAMES = ("logistic_regression", "knn")
+_FILES = (RESULTS, IMAGES, *PREDICTIONS)
 NEIGHBOURS = (1, 3, 5, 10, 20)
 """The numbers of neighbours that kNN chooses from."""
 
@@ -83,12 +86,25 @@ class Probe:
 def run_probe(options: ProbeOptions) -> dict[str, Card]:
     """Fit logistic regression and nearest neighbours on the training split; print and return a card of each.
 
+    Returns:
+        The cards by classifier; of several layers by ``layer/classifier``.
+
     Raises:
         UserError: For a file that can't be read, or that lacks labels or a split.
     """
-    files = [f"{name}/{file}" for name in NAMES for file in (RESULTS, IMAGES, *PREDICTIONS)]
+    there = tuple(read_recipe(options.features)["layers"])
+    layers = there if options.layer is None else (choose_layer(there, options.layer),)
+    folders = [f"{layer}/" if len(layers) > 1 else "" for layer in layers]
+    files = [f"{folder}{name}/{file}" for folder in folders for name in NAMES for file in _FILES]
     where = output_folder(options.output, *files, overwrite=options.overwrite)
-    layer = choose_layer(tuple(read_recipe(options.features)["layers"]), options.layer)
+    cards: dict[str, Card] = {}
+    for layer, folder in zip(layers, folders, strict=True):
+        of_layer = _probe_layer(layer, None if where is None else where / folder, options)
+        cards |= {f"{folder}{name}": card for name, card in of_layer.items()}
+    return cards
+
+
+def _probe_layer(layer: str, where: Path | None, options: ProbeOptions) -> dict[str, Card]:
     table = read_features(options.features, [layer])
     train, test = take(table, layer, "train"), take(table, layer, options.split)
     _check_classes(options, train, test)
@@ -105,10 +121,10 @@ def run_probe(options: ProbeOptions) -> dict[str, Card]:
         }
         card = _card(evaluation, table, options, probe, seconds)
         if where is not None:
-            write_evaluation(where / probe.name, evaluator, evaluation, {})
+            write_evaluation(where / probe.name, evaluator, evaluation, None)
             card.write(where / probe.name / RESULTS)
         cards[probe.name] = card
-    _print(cards, table, train, test, options)
+    _print(cards, table, train, test, where, options)
     return cards
 
 
@@ -152,7 +168,7 @@ def make_probes(train: Samples, folds: int) -> list[Probe]:
         train: What they will be fitted to.
         folds: Into how many parts to cut that, at most; no more than the rarest class has rows or groups.
     """
-    parts = max(2, min(folds, _rarest(train)))
+    parts = max(2, min(folds, *_rarest(train).values()))
     cut = StratifiedKFold(parts) if train.groups is None else StratifiedGroupKFold(parts)
     regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     setting = "logisticregression__C"
@@ -215,10 +231,10 @@ def _skipped(table: FeatureTable, split: str) -> list[BadSample]:
     ]
 
 
-def _rarest(train: Samples) -> int:
-    """Return the fewest rows, or groups where there are some, that a class has."""
+def _rarest(train: Samples) -> dict[str, int]:
+    """Return how many rows, or groups where there are some, each class has."""
     units = train.rows.astype(np.str_) if train.groups is None else train.groups
-    return min(len(set(units[train.labels == name])) for name in np.unique(train.labels))
+    return {str(name): len(set(units[train.labels == name])) for name in np.unique(train.labels)}
 
 
 def _check_classes(options: ProbeOptions, train: Samples, test: Samples) -> None:
@@ -226,6 +242,14 @@ def _check_classes(options: ProbeOptions, train: Samples, test: Samples) -> None
     if len(known) == 1:
         raise UserError(
             f"{options.features}: there is one class only, '{train.labels[0]}'; there is nothing to tell apart."
+        )
+    rarest = _rarest(train)
+    if min(rarest.values()) < 2:
+        name = min(rarest, key=lambda each: rarest[each])
+        what = "image" if train.groups is None else "subject"
+        raise UserError(
+            f"{options.features}: '{name}' has a single {what} in 'train' with features; cross-validation needs two of "
+            "each class."
         )
     if unknown := sorted(set(test.labels) - known):
         raise UserError(
@@ -250,12 +274,29 @@ def _card(evaluation: Evaluation, table: FeatureTable, options: ProbeOptions, pr
             "fingerprint_before": backbone["fingerprint"],
             "fingerprint_after": backbone["fingerprint"],
         },
-        data={"path": data["path"], "split_origin": data["split_origin"], "features": options.features},
+        data={
+            "path": data["path"],
+            "fingerprint": _fingerprint(table, options.split),
+            "split_origin": data["split_origin"],
+            "features": options.features,
+        },
     )
 
 
+def _fingerprint(table: FeatureTable, split: str) -> str:
+    """Return the SHA-256 of names, labels and contents of a split's images."""
+    rows = np.flatnonzero(table.in_split(split) & table.is_plain_view).tolist()
+    facts = [[table.columns[key][row] for key in ("name", "label", "sha256")] for row in rows]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
 def _print(
-    cards: Mapping[str, Card], table: FeatureTable, train: Samples, test: Samples, options: ProbeOptions
+    cards: Mapping[str, Card],
+    table: FeatureTable,
+    train: Samples,
+    test: Samples,
+    where: Path | None,
+    options: ProbeOptions,
 ) -> None:
     shown = Table("classifier", "chosen", "cross-validation", "top1", "95% interval")
     for name, card in cards.items():
@@ -289,5 +330,5 @@ def _print(
         console.print(
             f"{left_out} images without features were left out; the column 'error' has the reasons", soft_wrap=True
         )
-    if options.output is not None:
-        console.print(f"cards      {options.output}/{{{','.join(cards)}}}/{RESULTS}", soft_wrap=True)
+    if where is not None:
+        console.print(f"cards      {' and '.join(str(where / name / RESULTS) for name in cards)}", soft_wrap=True)

@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 from sklearn.decomposition import IncrementalPCA
 from torch import Tensor
 
 from ...backbones.errors import UserError
 
-#: Rows that one step of the fit takes at least; it needs no fewer than there are components.
+EXACT_WIDTH = 4096
+"""Up to so many numbers an image the components are exact; the covariance of these takes 128 MiB."""
+
+#: Rows that one step of the incremental fit takes at least; it needs no fewer than there are components.
 _STEP_ROWS = 1024
 
 
@@ -45,8 +49,9 @@ class Reduction:
 def fit_reduction(rows: Iterator[Tensor], components: int, *, layer: str, split: str) -> Reduction:
     """Fit principal components to features that needn't fit into memory.
 
-    scikit-learn's incremental fit (Ross et al. 2008, Incremental Learning for Robust Visual Tracking), in steps of as
-    many rows each whatever the blocks that they come in.
+    Exact up to ``EXACT_WIDTH`` numbers an image: the eigenvectors of the covariance, which is added up in float64.
+    Beyond, scikit-learn's incremental fit (Ross et al. 2008, Incremental Learning for Robust Visual Tracking), which
+    forgets a little at each step.
 
     Args:
         rows: Features ``[n, ...]``, block by block.
@@ -57,32 +62,77 @@ def fit_reduction(rows: Iterator[Tensor], components: int, *, layer: str, split:
     Raises:
         UserError: There are fewer rows, or numbers in each, than components.
     """
-    fitted = IncrementalPCA(n_components=components)
-    step, count = max(_STEP_ROWS, components), 0
-    waiting: list[NDArray[np.float32]] = []
+    fit: _Covariance | _Incremental | None = None
     for block in rows:
         values = block.flatten(1).float().numpy()
-        if values.shape[1] < components:
-            raise UserError(f"--pca {components}: '{layer}' has only {values.shape[1]} numbers an image. Take fewer.")
-        waiting.append(values)
-        count += len(values)
-        # a step stays behind until the next is whole: the last one takes what is left over
-        while sum(map(len, waiting)) >= 2 * step:
-            joined = np.concatenate(waiting)
-            fitted.partial_fit(joined[:step])
-            waiting = [joined[step:]]
-    if count < components:
+        width = values.shape[1]
+        if width < components:
+            raise UserError(f"--pca {components}: '{layer}' has only {width} numbers an image. Take fewer.")
+        if fit is None:
+            fit = _Covariance(values[0]) if width <= EXACT_WIDTH else _Incremental(components)
+        fit.add(values)
+    count = 0 if fit is None else fit.count
+    if fit is None or count < components:
         raise UserError(
             f"--pca {components} needs at least as many images to fit on, and {split} has {count} that can be read. "
             "Take fewer components."
         )
-    fitted.partial_fit(np.concatenate(waiting))
-    return Reduction(
-        fitted.mean_.astype(np.float32),
-        fitted.components_.astype(np.float32),
-        float(fitted.explained_variance_ratio_.sum()),
-        count,
-    )
+    return fit.finish(components)
+
+
+class _Covariance:
+    """Adds up what the covariance follows from, about a point near the mean, so that no digits are lost."""
+
+    def __init__(self, centre: NDArray[np.float32]) -> None:
+        self.centre = centre.astype(np.float64)
+        self.count = 0
+        self.sum = np.zeros_like(self.centre)
+        self.products = np.zeros((len(centre), len(centre)))
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        moved = values - self.centre
+        self.count += len(values)
+        self.sum += moved.sum(axis=0)
+        self.products += moved.T @ moved
+
+    def finish(self, components: int) -> Reduction:
+        mean, width = self.sum / self.count, len(self.centre)
+        scatter = self.products - self.count * np.outer(mean, mean)
+        variances, vectors = eigh(scatter, subset_by_index=(width - components, width - 1))
+        total = float(np.trace(scatter))
+        explained = float(variances.sum()) / total if total > 0 else 1.0  # alike images: there is nothing to lose
+        return _reduction(mean + self.centre, vectors.T[::-1], explained, self.count)
+
+
+class _Incremental:
+    """Steps of as many rows each, whatever the blocks they come in."""
+
+    def __init__(self, components: int) -> None:
+        self.fitted = IncrementalPCA(n_components=components)
+        self.step = max(_STEP_ROWS, components)
+        self.count = 0
+        self.waiting: list[NDArray[np.float32]] = []
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        self.waiting.append(values)
+        self.count += len(values)
+        # a step stays behind until the next is whole: the last one takes what is left over
+        while sum(map(len, self.waiting)) >= 2 * self.step:
+            joined = np.concatenate(self.waiting)
+            self.fitted.partial_fit(joined[: self.step])
+            self.waiting = [joined[self.step :]]
+
+    def finish(self, components: int) -> Reduction:
+        self.fitted.partial_fit(np.concatenate(self.waiting))
+        explained = float(np.nan_to_num(self.fitted.explained_variance_ratio_.sum(), nan=1.0))
+        return _reduction(self.fitted.mean_, self.fitted.components_, explained, self.count)
+
+
+def _reduction(mean: NDArray[Any], components: NDArray[Any], explained: float, images: int) -> Reduction:
+    kept = np.ascontiguousarray(components, dtype=np.float32)
+    # of the two directions, the one in which the largest number is positive: the same on every machine
+    largest = np.take_along_axis(kept, np.abs(kept).argmax(axis=1)[:, None], axis=1)
+    return Reduction(mean.astype(np.float32), kept * np.where(largest < 0, -1, 1).astype(np.float32), explained, images)
 
 
 def read_reduction(attachments: Mapping[str, NDArray[Any]], layer: str, about: Mapping[str, Any]) -> Reduction | None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from onetrunk.apps import store as store_module
-from onetrunk.apps.store import FeatureStore, Row, read_content, writing_alone
+from onetrunk.apps.store import FeatureStore, Row, writing_alone
 from onetrunk.backbones import UserError
-from onetrunk.datasets import Record
+from onetrunk.datasets import FileState, Record
+from onetrunk.datasets.file_state import read_signature, state_of
 
 LAYERS = {"fc": (3,), "map": (2, 2, 2)}
 
@@ -33,6 +34,10 @@ def create(folder: Path, recipe: str = "r", rows: int = 10, dtype: str = "fp32")
     return FeatureStore.create(folder, {"recipe": recipe}, LAYERS, dtype=dtype, rows=rows, batch_size=4)
 
 
+def state(path: Path) -> FileState:
+    return state_of(read_signature(path), path.read_bytes())
+
+
 def value_of(place: int) -> dict[str, torch.Tensor]:
     return {name: torch.full(shape, float(place)) for name, shape in LAYERS.items()}
 
@@ -40,7 +45,7 @@ def value_of(place: int) -> dict[str, torch.Tensor]:
 def write_all(store: FeatureStore, records: list[Record], shards: list[int] | None = None) -> None:
     for shard in range(len(store.shards)) if shards is None else shards:
         places = store.shards[shard]
-        rows = [Row(records[place].name, read_content(records[place].path), None) for place in places]
+        rows = [Row(records[place].name, state(records[place].path), None) for place in places]
         arrays = {name: torch.stack([value_of(place)[name] for place in places]) for name in LAYERS}
         store.write(shard, rows, arrays)
 
@@ -157,9 +162,41 @@ def test_one_process_writes(tmp_path: Path) -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
         with writing_alone(tmp_path / "part"):
             refused = pool.submit(write_alone, tmp_path / "part")
-            with pytest.raises(UserError, match=r"Another process is writing into .*part.*Wait"):
+            with pytest.raises(
+                UserError, match=r"part' can't be locked: another process is writing there. Wait for it"
+            ):
                 refused.result()
         pool.submit(write_alone, tmp_path / "part").result()
+    assert not (tmp_path / "part").exists()
+
+
+def test_a_file_that_could_not_be_read_is_read_again(store: FeatureStore, records: list[Record]) -> None:
+    """It was there and unreadable, as on a disk that is away for a moment; a file that is missing stays so."""
+    rows = store.rows(1)
+    rows[1] = Row(rows[1].name, FileState(*read_signature(records[5].path), ""), "input/output error")
+    store.write(1, rows, store.features(1))
+    assert store.missing(records) == [1]
+    records[5].path.unlink()
+    rows[1] = Row(rows[1].name, FileState(*read_signature(records[5].path), ""), "there is no such file")
+    store.write(1, rows, store.features(1))
+    assert store.missing(records) == []
+
+
+def test_what_is_no_store_is_never_deleted(store: FeatureStore, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match=r"thesis' isn't empty and holds no feature store"):
+        create(tmp_path / "thesis")
+    (store.folder / "notes.txt").write_text("mine")
+    create(tmp_path / "store", recipe="another")
+    FeatureStore.delete(store.folder)
+    assert [path.name for path in store.folder.iterdir()] == ["notes.txt"]
+
+
+def test_a_store_that_was_interrupted_as_it_began_is_one(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "store.json.part").write_text("{")
+    assert len(create(tmp_path / "store").shards) == 1
 
 
 def test_no_store_is_said(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """``features extract``: what lands in the file, and what is refused before anything is computed."""
 
+import os
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from onetrunk.apps.features import files
 from onetrunk.apps.interruption import Interrupted
 from onetrunk.apps.store import FeatureStore
 from onetrunk.backbones import UserError
-from onetrunk.datasets import open_dataset
+from onetrunk.datasets import DataError, open_dataset
 from PIL import Image
 
 from .conftest import TINY, extract
@@ -149,7 +152,7 @@ def test_numbers_beyond_fp16_are_refused(pictures: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(
         FeatureNetwork, "__call__", lambda self, images: {k: v * 1e6 for k, v in run(self, images).items()}
     )
-    with pytest.raises(UserError, match=r"values up to .* go beyond fp16; take --dtype fp32 or bf16"):
+    with pytest.raises(UserError, match=r"for 'train/blue/00.png': values up to .* go beyond fp16; take --dtype fp32"):
         extract(pictures, tmp_path / "file.npz", dtype="fp16")
 
 
@@ -269,16 +272,29 @@ def test_an_interrupted_export_goes_on_to_the_same_bytes(
     assert parts.read_bytes() == whole.read_bytes()
 
 
-def test_killed_between_the_file_and_the_end(pictures: Path, tmp_path: Path, monkeypatch) -> None:
-    def die(path: Path) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("deleted", [0, 1, 2])
+def test_killed_between_the_file_and_the_end(deleted: int, pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    """Before the parts are removed, between two of them, and before the last trace is."""
+    delete, calls = FeatureStore.delete, []
 
-    monkeypatch.setattr(export_module.shutil, "rmtree", die)
+    def die(folder: Path, **more: Any) -> None:
+        if (folder.parent / "written.json").exists():
+            if len(calls) == deleted:
+                raise KeyboardInterrupt
+            calls.append(folder)
+        delete(folder, **more)
+
+    monkeypatch.setattr(FeatureStore, "delete", die)
+    more = {"views": 2}
     with pytest.raises(KeyboardInterrupt):
-        extract(pictures, tmp_path / "file.npz")
+        extract(pictures, tmp_path / "file.npz", **more)
     monkeypatch.undo()
     content = (tmp_path / "file.npz").read_bytes()
-    assert extract(pictures, tmp_path / "file.npz").read_bytes() == content
+    with pytest.raises(UserError, match=r"is already there"):
+        extract(pictures, tmp_path / "file.npz", views=1)  # another command
+    monkeypatch.setattr(FeatureNetwork, "__call__", None)  # nothing is computed
+    extract(pictures, tmp_path / "file.npz", **more)
+    assert (tmp_path / "file.npz").read_bytes() == content
     assert [path.name for path in tmp_path.iterdir()] == ["file.npz"]
 
 
@@ -307,19 +323,157 @@ def test_other_options_begin_anew_and_are_not_mixed(pictures: Path, tmp_path: Pa
     np.testing.assert_array_equal(found.X, expected.X)
 
 
-def test_images_that_keep_changing_are_named(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+def test_an_image_that_changes_after_it_was_read_is_computed_again(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    """What is remembered of a file is of the bytes that were decoded, not of those that are there afterwards."""
     data = tmp_path / "data"
     shutil.copytree(pictures, data)
-    victim = data / "train" / "red" / "04.png"
-    run = FeatureNetwork.__call__
+    write = FeatureStore.write
 
-    def touching(self: FeatureNetwork, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        victim.touch()
-        return run(self, images)
+    def changing(self: FeatureStore, *arguments: Any) -> None:
+        shutil.copy(data / "train" / "blue" / "04.png", data / "train" / "red" / "04.png")
+        write(self, *arguments)
+        raise Interrupted(15)
 
-    monkeypatch.setattr(FeatureNetwork, "__call__", touching)
-    with pytest.raises(UserError, match=r"red/04.png: the file keeps changing"):
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureStore, "write", changing)
+        with pytest.raises(Interrupted):
+            extract(data, tmp_path / "file.npz")
+    found = features.load(extract(data, tmp_path / "file.npz"))
+    blue, red = (found.ids.tolist().index(f"train/{name}/04.png") for name in ("blue", "red"))
+    np.testing.assert_allclose(found.X[red], found.X[blue], rtol=1e-5, atol=1e-6)
+
+
+def test_kept_parts_with_bad_images_are_refused_too(broken: Path, tmp_path: Path, monkeypatch) -> None:
+    """Damage in the middle of a file, which a quick look doesn't see, and which was to be skipped at first."""
+    data = tmp_path / "data"
+    shutil.copytree(broken, data)
+    for name in ("train/green/05.png", "val/green/02.png", "train/red/03.png"):
+        content = bytearray((data / "train/red/04.png").read_bytes())
+        content[200:1200] = bytes(1000)
+        (data / name).write_bytes(content)
+    monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
+    interrupt_after(5, monkeypatch)
+    with pytest.raises(Interrupted):
         extract(data, tmp_path / "file.npz")
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"images can't be read"):
+        extract(data, tmp_path / "file.npz", bad_data="error")
+
+
+def test_nothing_of_others_is_deleted(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "file.npz.part").mkdir()
+    (tmp_path / "file.npz.part" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match=r"file.npz.part' holds something else than parts of features"):
+        extract(pictures, tmp_path / "file.npz")
+    assert (tmp_path / "file.npz.part" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_file_that_appears_meanwhile_is_kept(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    announce = export_module._announce
+
+    def appearing(*arguments: Any) -> None:
+        (tmp_path / "file.npz").write_text("of another process")
+        announce(*arguments)
+
+    monkeypatch.setattr(export_module, "_announce", appearing)
+    with pytest.raises(UserError, match=r"is already there"):
+        extract(pictures, tmp_path / "file.npz")
+    assert (tmp_path / "file.npz").read_text() == "of another process"
+
+
+def test_where_the_file_cannot_be_is_said_at_once(pictures: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    with pytest.raises(UserError, match=r"lies in the data, .* Choose another place: --output FILE"):
+        extract(data, data / "file.npz")
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(UserError, match=r"folder.npz' is a folder. Choose a file"):
+        extract(data, tmp_path / "folder.npz", overwrite=True)
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/o\xe9"))
+    with pytest.raises(UserError, match=r"the path isn't UTF-8"):
+        extract(data, odd / "file.npz")
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "folder.npz"}
+
+
+def test_a_missing_folder_is_made(pictures: Path, tmp_path: Path) -> None:
+    assert extract(pictures, tmp_path / "new" / "file.npz", split="val").is_file()
+
+
+def test_a_link_is_written_through(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "file.npz").symlink_to(tmp_path / "real" / "file.npz")
+    extract(pictures, tmp_path / "file.npz", split="val")
+    assert (tmp_path / "file.npz").is_symlink()
+    assert len(features.load(tmp_path / "real" / "file.npz").ids) == 15
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_names_of_other_encodings(suffix: str, pictures: Path, tmp_path: Path) -> None:
+    for name in (b"caf\xe9", b"th\xe9"):
+        folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/data/" + name))
+        folder.mkdir(parents=True)
+        for index in range(3):
+            shutil.copy(pictures / "val" / "red" / f"{index:02}.png", folder / os.fsdecode(b"\xe9%d.png" % index))
+    loaded = features.load(extract(tmp_path / "data", tmp_path / f"file{suffix}"))
+    assert loaded.y is not None
+    assert set(loaded.y.tolist()) == {"caf\\udce9", "th\\udce9"}
+
+
+def test_more_views_keep_those_that_are_there(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(store_module, "_SHARD_ROWS", 48)
+    interrupt_after(2, monkeypatch)
+    with pytest.raises(Interrupted):
+        extract(pictures, tmp_path / "file.npz", views=2, batch_size=48)
+    interrupt_after(1, monkeypatch)  # the third view is the only one to be computed
+    assert extract(pictures, tmp_path / "file.npz", views=2, batch_size=48).is_file()
+
+
+def test_components_that_no_footer_holds_are_refused_before_the_work(pictures, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(export_module, "_LARGEST_FOOTER", 1000)
+    with pytest.raises(UserError, match=r"more than the footer of a Parquet file can hold. Write .npz"):
+        extract(pictures, tmp_path / "file.parquet", pca=4)
+    assert not list(tmp_path.iterdir())
+    extract(pictures, tmp_path / "file.npz", pca=4)
+
+
+def test_labels_with_the_separator_are_refused(pictures: Path, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    paths = [str(path) for path in sorted((pictures / "val").rglob("*.png"))]
+    labels = pa.array([["cat; big"]] * len(paths))
+    pq.write_table(pa.table({"path": paths, "labels": labels}), tmp_path / "table.parquet")
+    with pytest.raises(UserError, match=r"a label holds ';', which stands between labels in the file. Rename it"):
+        extract(tmp_path / "table.parquet", tmp_path / "file.npz")
+
+
+def test_long_reasons_are_cut(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(pictures / "val", data)
+    monkeypatch.setattr("onetrunk.datasets.loading.decode_image", failing_with("a very long reason " * 100))
+    (data / "red" / "00.png").write_text("no picture")
+    with pytest.raises(UserError, match=r"none of the 15 images could be read"):
+        extract(data, tmp_path / "file.npz")
+
+
+def failing_with(reason: str) -> Any:
+    def fail(*arguments: Any, **more: Any) -> None:
+        raise DataError(reason)
+
+    return fail
+
+
+def test_the_process_generator_is_left_alone(pictures: Path, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    extract(pictures, tmp_path / "file.npz", split="val")
+    assert torch.rand(1) == expected
+
+
+def test_paths_may_be_paths(pictures: Path, tmp_path: Path) -> None:
+    options = features.ExtractOptions(data=pictures, output=tmp_path / "file.npz", **TINY)  # type: ignore[arg-type]
+    assert features.extract(options) == tmp_path / "file.npz"
 
 
 def test_an_old_file_is_never_written_over_unasked(pictures: Path, feature_file: Path, tmp_path: Path) -> None:
@@ -329,7 +483,7 @@ def test_an_old_file_is_never_written_over_unasked(pictures: Path, feature_file:
         extract(pictures, path)
     (tmp_path / "file.parquet.part").mkdir()  # of another command
     with pytest.raises(UserError, match=r"is already there"):
-        extract(pictures, path, image_size=[48])
+        extract(pictures, path)
     assert path.read_bytes() == feature_file.read_bytes()
     extract(pictures, path, image_size=[48], overwrite=True)
     assert features.read_features(path).recipe["inputs"]["canvas"] == [48, 48]
@@ -365,6 +519,7 @@ def test_the_size_that_is_announced_is_the_size(pictures: Path, tmp_path: Path, 
         (["--views", "-1"], r"--views takes 0 or more"),
         (["--augment.flip", "0"], r"--augment.flip: has no effect without --views"),
         (["--dtype", "fp8"], r"--dtype takes one of 'fp32', 'fp16', 'bf16', not 'fp8'"),
+        (["--plain", "--val-fraction", "0.3"], r"--val-fraction: has no effect with --plain"),
         (["--plain", "--split", "val"], r"a plain folder of pictures has no split 'val'"),
         (["--layers", "embeding"], r"Did you mean 'embedding'"),
     ],
@@ -374,8 +529,6 @@ def test_what_cannot_be_done_is_said(words, message, pictures, tmp_path, capsys,
     tiny = ["--backbone", "timm/test_resnet", "--weights", "none", "--image-size", "32", "--workers", "0"]
     given = ["features", "extract", "--data", str(pictures), "--output", "f.parquet", *tiny, *words]
     assert main(given) == 2
-    import re
-
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "f.parquet").exists()
 
@@ -440,12 +593,10 @@ def test_a_layer_is_chosen_by_name(pictures: Path, tmp_path: Path) -> None:
     assert features.load(path, layer="c3").X.shape == (15, 48)
 
 
-def test_a_file_of_a_later_format_is_refused(pictures: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(export_module, "FORMAT", 99)
-    path = extract(pictures, tmp_path / "late.npz", split="val")
-    with pytest.raises(UserError, match=r"features of format 99; this release reads 1"):
-        features.load(path)
-    assert files.FORMAT == 1
+def test_a_file_of_another_format_is_refused(feature_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "FORMAT", 2)
+    with pytest.raises(UserError, match=r"pictures.parquet: features of format 1; this release reads 2"):
+        features.load(feature_file)
 
 
 def test_random_weights_are_a_function_of_the_seed(pictures: Path, feature_file: Path, tmp_path: Path) -> None:

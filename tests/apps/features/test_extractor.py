@@ -1,6 +1,8 @@
 """``FeatureExtractor`` as scikit-learn uses it."""
 
+import io
 import pickle
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from onetrunk.apps.features import FeatureExtractor
 from onetrunk.apps.features import extractor as extractor_module
 from onetrunk.backbones import UserError
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -109,6 +112,29 @@ def test_a_broken_file_is_named(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes((pictures / "val/red/00.png").read_bytes()[:500])
     with pytest.raises(UserError, match=r"broken.png: .*truncated"):
         tiny().fit_transform([str(pictures / "val/red/01.png"), str(tmp_path / "broken.png")])
+
+
+def test_a_truncated_picture_in_memory_is_named(pictures: Path) -> None:
+    content = (pictures / "val/red/00.png").read_bytes()[:500]
+    with pytest.raises(UserError, match=r"picture 1 of X: the picture can't be decoded, it is damaged or truncated"):
+        tiny().fit_transform([Image.new("RGB", (9, 9)), Image.open(io.BytesIO(content))])
+
+
+def test_weights_that_change_on_the_disk_are_read_again(trained_run: Path, paths: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    before = tiny(weights=str(run)).fit_transform(paths[:2])
+    tensors = load_file(run / "model" / "model.safetensors")
+    for name in [name for name, tensor in tensors.items() if name.startswith("backbone.") and tensor.dim() == 4]:
+        tensors[name] *= 1.5
+    save_file(tensors, run / "model" / "model.safetensors")
+    assert not np.allclose(tiny(weights=str(run)).fit_transform(paths[:2]), before)
+
+
+def test_its_parameters_may_come_from_a_grid_of_numpy(paths: list[str]) -> None:
+    fitted = tiny(image_size=np.int64(32)).fit()
+    np.testing.assert_array_equal(fitted.transform(paths[:2]), tiny().fit_transform(paths[:2]))
+    assert fitted.set_params(layer="c3").fit_transform(paths[:2]).shape == (2, 48)
 
 
 def test_it_clones_and_pickles_small(paths: list[str]) -> None:

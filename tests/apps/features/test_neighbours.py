@@ -51,6 +51,7 @@ def test_a_query_goes_through_the_files_components(suffix: str, pictures: Path, 
     path = extract(pictures, tmp_path / f"few{suffix}", layers=["c3", "embedding"], pca=4)
     rows = search(path, pictures / "train/green/07.png", layer="embedding")[0]
     assert rows[0]["name"] == "train/green/07.png"
+    assert search(path, pictures / "train/green/07.png") == search(path, pictures / "train/green/07.png", layer="c3")
     assert rows[0]["similarity"] == pytest.approx(1, abs=1e-3)
 
 

@@ -107,11 +107,30 @@ def test_a_rare_class_has_fewer_folds(pictures: Path, tmp_path: Path) -> None:
     assert card.details["probe"]["folds"] == 3
 
 
+def test_a_class_of_one_image_is_named(pictures: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    for index in range(1, 11):
+        (data / "train" / "green" / f"{index:02}.png").unlink()
+    with pytest.raises(
+        UserError, match=r"'green' has a single image in 'train' with features; cross-validation needs two"
+    ):
+        probe(extract(data, tmp_path / "file.npz"))
+
+
 def test_maps_become_vectors(pictures: Path, tmp_path: Path) -> None:
     path = extract(pictures, tmp_path / "file.h5", layers=["c4", "embedding"], pooling="none")
     assert probe(path, layer="c4")["knn"].details["probe"]["layer"] == "c4"
-    with pytest.raises(UserError, match=r"several layers: c4, embedding"):
-        probe(path)
+    with pytest.raises(UserError, match=r"Unknown layer 'c9'. Known: c4, embedding"):
+        probe(path, layer="c9")
+
+
+def test_several_layers_are_probed_one_after_another(pictures: Path, tmp_path: Path) -> None:
+    path = extract(pictures, tmp_path / "file.h5", layers=["c4", "embedding"])
+    cards = probe(path, output=str(tmp_path / "probe"))
+    assert list(cards) == ["c4/logistic_regression", "c4/knn", "embedding/logistic_regression", "embedding/knn"]
+    assert cards["c4/knn"].metrics == probe(path, layer="c4")["knn"].metrics
+    assert (tmp_path / "probe" / "embedding" / "knn" / "results.json").is_file()
 
 
 def test_a_class_that_is_not_trained_is_named(pictures: Path, tmp_path: Path) -> None:
@@ -136,6 +155,8 @@ def test_any_number_of_labels_is_for_a_head(data: str, message: str, request, tm
 def test_what_is_missing_is_said(pictures: Path, feature_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Unknown split 'test'. Known: train, val"):
         probe(feature_file, split="test")
+    with pytest.raises(UserError, match=r"--split takes val or test: a probe says nothing on the images"):
+        probe(feature_file, split="train")
     with pytest.raises(UserError, match=r"--folds takes 2 or more, not 1"):
         probe(feature_file, folds=1)
     plain = extract(pictures, tmp_path / "plain.npz", plain=True)
