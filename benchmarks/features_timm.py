@@ -3,8 +3,9 @@
 Run: python benchmarks/features_timm.py
      python benchmarks/features_timm.py --data hymenoptera/ --rounds 1
 
-timm's way is `timm_features.py`, which imports nothing of ours; ours is the command `onetrunk features extract`. Both read the same files, with the same weights, batch size, workers and fp32, and write a file. Each
-is a process of its own, timed from its start to its end; they take turns, and the figures are medians over the rounds.
+timm's way is `timm_features.py`, which imports nothing of ours; ours is the command `onetrunk features extract`. Both
+read the same files, with the same weights, batch size, workers and fp32, and write a file. Each is a process of its
+own, timed from its start to its end; they take turns, and the figures are medians over the rounds.
 """
 
 import argparse
