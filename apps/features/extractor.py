@@ -26,8 +26,8 @@ from ..config import canvas_of
 from ..extraction import FeatureNetwork
 from ..hardware import choose_workers
 from ..inputs import InputRecipe, make_recipe
-from .export import build_network
 from .options import ExtractOptions
+from .plan import build_network
 
 #: Networks that are kept for the next clone: a grid search makes one for each fold and candidate.
 _KEPT_NETWORKS = 2

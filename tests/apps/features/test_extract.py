@@ -15,6 +15,7 @@ from onetrunk.apps.cli import main
 from onetrunk.apps.extraction import FeatureNetwork
 from onetrunk.apps.features import export as export_module
 from onetrunk.apps.features import files
+from onetrunk.apps.features import plan as plan_module
 from onetrunk.apps.interruption import Interrupted
 from onetrunk.apps.store import FeatureStore
 from onetrunk.backbones import UserError
@@ -370,13 +371,13 @@ def test_nothing_of_others_is_deleted(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_that_appears_meanwhile_is_kept(pictures: Path, tmp_path: Path, monkeypatch) -> None:
-    announce = export_module._announce
+    announce = export_module.announce
 
     def appearing(*arguments: Any) -> None:
         (tmp_path / "file.npz").write_text("of another process")
         announce(*arguments)
 
-    monkeypatch.setattr(export_module, "_announce", appearing)
+    monkeypatch.setattr(export_module, "announce", appearing)
     with pytest.raises(UserError, match=r"is already there"):
         extract(pictures, tmp_path / "file.npz")
     assert (tmp_path / "file.npz").read_text() == "of another process"
@@ -430,7 +431,7 @@ def test_more_views_keep_those_that_are_there(pictures: Path, tmp_path: Path, mo
 
 
 def test_components_that_no_footer_holds_are_refused_before_the_work(pictures, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(export_module, "_LARGEST_FOOTER", 1000)
+    monkeypatch.setattr(plan_module, "_LARGEST_FOOTER", 1000)
     with pytest.raises(UserError, match=r"more than the footer of a Parquet file can hold. Write .npz"):
         extract(pictures, tmp_path / "file.parquet", pca=4)
     assert not list(tmp_path.iterdir())
@@ -491,7 +492,7 @@ def test_an_old_file_is_never_written_over_unasked(pictures: Path, feature_file:
 
 
 def test_a_disk_that_is_too_small_is_said_before_the_work(pictures: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(export_module, "free_bytes", lambda folder: 30_000)
+    monkeypatch.setattr(plan_module, "free_bytes", lambda folder: 30_000)
     with pytest.raises(UserError, match=r"need .* KiB more, and the disk has 29.3 KiB free. Keep less"):
         extract(pictures, tmp_path / "file.npz")
     assert not list(tmp_path.iterdir())
