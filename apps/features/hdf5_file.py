@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import h5py
 
-from .table import COLUMNS, Export, FeatureTable, read_texts, to_numpy, to_texts
+from .table import COLUMNS, Export, FeatureTable, read_texts, to_numpy
 
 _RECIPE = "recipe"
 _ATTACHMENTS = "attachments"
@@ -18,11 +18,10 @@ def write(stream: IO[bytes], export: Export) -> None:
     with h5py.File(stream, "w") as file:
         file.attrs[_RECIPE] = json.dumps(export.recipe)
         for name, values in export.columns.items():
-            array = to_texts(name, values)
-            is_text = array.dtype.kind == "U"
-            file.create_dataset(
-                name, data=array.astype(object) if is_text else array, dtype=_text() if is_text else None
-            )
+            if name == "view":
+                file.create_dataset(name, data=values, dtype="int32")
+            else:
+                file.create_dataset(name, data=[each or "" for each in values], dtype=h5py.string_dtype())
         for key, attachment in export.attachments.items():
             file.create_dataset(f"{_ATTACHMENTS}/{key}", data=attachment)
         for name, layer in export.layers.items():
@@ -59,7 +58,3 @@ def _read_column(name: str, stored: h5py.Dataset) -> list[Any]:
 def _recipe(file: h5py.File) -> Mapping[str, Any]:
     recipe: dict[str, Any] = json.loads(file.attrs[_RECIPE])
     return recipe
-
-
-def _text() -> Any:
-    return h5py.string_dtype()
