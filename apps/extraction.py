@@ -94,24 +94,21 @@ def fill(
     transform: Transform,
     options: ComputeOptions,
     *,
-    seed: int = 0,
-    view: int = 0,
+    draw: tuple[int, int] = (0, 0),
+    begin: Callable[[int], None] = lambda images: None,
     advance: Callable[[int], None] = lambda images: None,
-) -> int:
+) -> None:
     """Compute what a store lacks, shard by shard.
 
     Args:
         store: Of the network's features; its rows are the records.
         network: Computes them.
         records: The manifest.
-        transform: Takes a picture onto the canvas; its randomness is a function of ``seed``, ``view`` and the row.
+        transform: Takes a picture onto the canvas; its randomness is a function of ``draw`` and the row.
         options: Batch size, workers, and what to do with images that can't be read.
-        seed: Of random views.
-        view: The number of the random view.
+        draw: The seed, and the number of the random view.
+        begin: Is told how many images are there already.
         advance: Is told of how many more images are done.
-
-    Returns:
-        How many images were computed; the others were there.
 
     Raises:
         DataError: Naming images that can't be read, unless such are to be skipped.
@@ -119,12 +116,12 @@ def fill(
     """
     shards = store.missing(records)
     places = [place for shard in shards for place in store.shards[shard]]
-    advance(len(store) - len(places))
+    begin(len(store) - len(places))
     bare = [replace(record, targets={}) for record in records]
-    loader = make_loader(bare, transform, options, channels=network.backbone.in_channels, seed=seed)
+    loader = make_loader(bare, transform, options, channels=network.backbone.in_channels, seed=draw[0])
     loader.restrict(places)
     loader.dataset.keeps_states = True
-    loader.set_epoch(view)
+    loader.set_epoch(draw[1])
     waiting = _Waiting(store, network)
     try:
         for batch in loader if places else ():
@@ -137,7 +134,6 @@ def fill(
         loader.close()
     if options.bad_data == "error":
         _refuse_empty_rows(store, records)
-    return len(places)
 
 
 def _refuse_empty_rows(store: FeatureStore, records: Sequence[Record]) -> None:

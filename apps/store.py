@@ -95,10 +95,9 @@ class FeatureStore:
         dtype: DTypeName,
         rows: int,
         batch_size: int,
+        replaces: bool = False,
     ) -> "FeatureStore":
         """Return the store of a recipe in a folder: the one that was begun there, else a new one.
-
-        The shards of another recipe are deleted first.
 
         Args:
             folder: Where it lies; made if it isn't there.
@@ -108,9 +107,10 @@ class FeatureStore:
             rows: The number of images.
             batch_size: Of the computation: a new store's shards are whole batches, so that going on after an
                 interruption computes the same batches.
+            replaces: Whether a store of another recipe that was begun there is deleted first.
 
         Raises:
-            UserError: The folder holds something else.
+            UserError: The folder holds something else, or a store of another recipe that may not be replaced.
         """
         shard_rows = _shard_rows(batch_size, row_bytes(layers, dtype))
         store = cls(folder, recipe, layers, dtype=dtype, rows=rows, shard_rows=shard_rows)
@@ -121,6 +121,13 @@ class FeatureStore:
             cls.delete(folder, keeping={folder / _ABOUT, *map(store._path, range(len(store.shards)))})
         elif begun is None and folder.exists() and holds_others(folder, {f"{_ABOUT}.part"}):
             raise UserError(f"'{folder}' isn't empty and holds no feature store. Move it away, or choose another.")
+        elif begun is not None and not replaces:
+            changed = [key for key in store.recipe if begun.get("recipe", {}).get(key) != _plain(store.recipe[key])]
+            differs = f" ({', '.join(changed)})" if changed else ""
+            raise UserError(
+                f"'{folder}' holds features that were begun with other options{differs}. Go on with those, or drop "
+                "what was computed: --overwrite."
+            )
         else:
             cls.delete(folder)
         make_folder(folder)
@@ -273,6 +280,11 @@ def row_bytes(layers: Mapping[str, tuple[int, ...]], dtype: DTypeName) -> int:
 def _shard_rows(batch_size: int, bytes_a_row: int) -> int:
     batches = min(_SHARD_ROWS // batch_size, _SHARD_BYTES // (bytes_a_row * batch_size))
     return batch_size * max(1, batches)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON gives it back."""
+    return json.loads(json.dumps(value))
 
 
 def _read_about(folder: Path) -> dict[str, Any] | None:

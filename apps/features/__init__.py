@@ -44,6 +44,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """Return the public names, also those that are imported on first use."""
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name from its file."""
     if name not in _HOME_OF:

@@ -7,12 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...backbones import UserError
-from ...datasets import DataError
 from ..store import DTYPES, FeatureStore, Row
 from .files import FORMAT
 from .options import ExtractOptions
-from .plan import Plan, kept_shape
+from .plan import Plan, fitting_split, kept_shape
 from .reduction import Reduction, fit_reduction
 from .source import Source
 from .table import COLUMNS, SEPARATOR, Columns, Export, Layer
@@ -25,22 +23,17 @@ def make_export(plan: Plan, stores: Sequence[FeatureStore], options: ExtractOpti
     """Return what is to be written.
 
     Raises:
-        DataError: No image could be read.
         UserError: There are too few images for the principal components.
     """
     manifests = [store.manifest() for store in stores]
     columns = _columns(plan.source, manifests)
-    if all(error is not None for error in columns["error"]):
-        raise DataError(
-            f"{options.data}: none of the {len(columns['error'])} images could be read, e.g. "
-            f"{columns['path'][0]}: {columns['error'][0]}"
-        )
-    reductions = {} if options.pca is None else _reductions(plan, stores, manifests, options.pca)
+    is_empty = all(error is not None for error in columns["error"])
+    reductions = {} if options.pca is None or is_empty else _reductions(plan, stores, manifests, options.pca)
     about: dict[str, Any] = {}
     for name, shape in plan.shapes.items():
         about[name] = {"shape": list(kept_shape(shape, options.pca)), "pooling": options.pooling}
         if reduction := reductions.get(name):
-            fitted_on = _fitting_split(plan.source) or "all"
+            fitted_on = fitting_split(plan.source) or "all"
             pca = {"components": options.pca, "fitted_on": fitted_on, "images": reduction.images}
             about[name]["pca"] = {**pca, "explained_variance": reduction.explained}
 
@@ -76,11 +69,7 @@ def _block(features: Tensor, empty: Tensor, reduction: Reduction | None) -> Tens
 def _reductions(
     plan: Plan, stores: Sequence[FeatureStore], manifests: Sequence[Sequence[Row]], components: int
 ) -> dict[str, Reduction]:
-    split = _fitting_split(plan.source)
-    if split is None and plan.source.splits:
-        raise UserError(
-            "--pca is fitted on the training split, and no image is of it. Take --split all, or leave it out."
-        )
+    split = fitting_split(plan.source)
 
     def rows(layer: str) -> Iterator[Tensor]:
         for store, manifest in zip(stores, manifests, strict=True):
@@ -95,11 +84,6 @@ def _reductions(
 
     described = f"the split '{split}'" if split else "the folder"
     return {name: fit_reduction(rows(name), components, layer=name, split=described) for name in plan.shapes}
-
-
-def _fitting_split(source: Source) -> str | None:
-    """Return the split that anything is fitted on; nothing where there are no splits, and so every image serves."""
-    return "train" if any(source.splits.get(record.name) == "train" for record in source.records) else None
 
 
 def _columns(source: Source, manifests: Sequence[Sequence[Row]]) -> Columns:

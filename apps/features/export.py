@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ...datasets import DataError
 from ..config import canvas_of
 from ..console import wide_console
 from ..extraction import FeatureNetwork, fill
@@ -54,6 +55,13 @@ def run_extraction(options: ExtractOptions) -> Path:
         stores, computed = _fill_stores(plan, part, network, inputs, options)
         seconds = time.monotonic() - started
         export = make_export(plan, stores, options)
+        if not export.has_features:
+            delete_parts(part)
+            columns = export.columns
+            raise DataError(
+                f"{options.data}: none of the {len(export)} images could be read, e.g. {columns['path'][0]}: "
+                f"{columns['error'][0]}"
+            )
         written = part / output.name
         with replacing(written, "w+b", go_on=_GO_ON) as stream:
             kind.write(stream, export)
@@ -79,9 +87,17 @@ def _fill_stores(
     plan: Plan, part: Path, network: FeatureNetwork, inputs: InputRecipe, options: ExtractOptions
 ) -> tuple[list[FeatureStore], int]:
     """Return the complete store of each view, and how many images were computed for them."""
-    stores, computed = [], 0
+    stores, total = [], len(plan.source.records) * len(plan.views)
+    kept: list[int] = []
     with _progress() as progress:
-        task = progress.add_task("images", total=len(plan.source.records) * len(plan.views))
+        task = progress.add_task("images", total=total)
+
+        def going_on(images: int) -> None:
+            if images:
+                print(f"going on: {images:,} of {len(plan.source.records):,} images are there")
+            kept.append(images)
+            progress.advance(task, images)
+
         for view in plan.views:
             random_view = {"seed": options.seed, "number": view, "augment": asdict(options.augment)}
             store = FeatureStore.create(
@@ -91,19 +107,20 @@ def _fill_stores(
                 dtype=options.dtype,
                 rows=len(plan.source.records),
                 batch_size=options.batch_size,
+                replaces=options.overwrite,
             )
-            computed += fill(
+            fill(
                 store,
                 network,
                 plan.source.records,
                 inputs.augmentation(options.augment) if view else inputs.transform(),
                 options,
-                seed=options.seed,
-                view=view,
+                draw=(options.seed, view),
+                begin=going_on,
                 advance=lambda images: progress.advance(task, images),
             )
             stores.append(store)
-    return stores, computed
+    return stores, total - sum(kept)
 
 
 def _progress() -> Progress:
@@ -118,8 +135,9 @@ def _summarize(output: Path, export: Export, computed: int, seconds: float) -> N
         print(f"no features: {export.columns['path'][place]}: {export.columns['error'][place]}")
     if len(bad) > 5:
         print(f"... and {len(bad) - 5:,} more; the column 'error' has the reasons")
+    without = f", {len(bad):,} of them without features" if bad else ""
     layers = ", ".join(f"{name} {'x'.join(map(str, layer.shape))}" for name, layer in export.layers.items())
     print(
-        f"{output}: {len(export):,} rows, {len(bad)} of them without features; {layers}; "
+        f"{output}: {len(export):,} rows{without}; {layers}; "
         f"{size_text(output.stat().st_size)}" + (f", {computed / seconds:.0f} images/s" if computed else "")
     )

@@ -9,7 +9,7 @@ from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from ...backbones.errors import UserError
+from ...backbones.errors import UserError, unknown
 from ...datasets import Transform, convert_image, read_image
 from ...datasets.file_state import read_signature
 from ..config import canvas_of
@@ -28,6 +28,9 @@ from ..hardware import choose_workers
 from ..inputs import InputRecipe, make_recipe
 from .options import ExtractOptions
 from .plan import build_network
+
+TablePooling = Literal["avg", "max", "flat"]
+"""How maps become vectors."""
 
 #: Networks that are kept for the next clone: a grid search makes one for each fold and candidate.
 _KEPT_NETWORKS = 2
@@ -61,13 +64,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         n_features_out_: Length of the vectors; there after ``fit``.
     """
 
+    n_features_out_: int
+
     def __init__(  # noqa: PLR0913  # scikit-learn reads them off the signature
         self,
         backbone: str = "resnet50",
         *,
         weights: str = "imagenet",
         layer: str = "embedding",
-        pooling: Literal["avg", "max", "flat"] = "avg",
+        pooling: TablePooling = "avg",
         image_size: int | Sequence[int] | None = None,
         channels: int = 3,
         resize: Literal["crop", "pad", "stretch"] = "crop",
@@ -95,6 +100,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         Raises:
             UserError: For a trunk, weights or layer that can't be had.
         """
+        if self.pooling not in get_args(TablePooling):
+            raise unknown("pooling", str(self.pooling), get_args(TablePooling))
+        if not isinstance(self.layer, str):
+            raise UserError(f"layer is the name of one layer, not {self.layer!r}. For several, take a FeatureUnion.")
+        if not isinstance(self.batch_size, Integral) or self.batch_size < 1:
+            raise UserError(f"batch_size is 1 or more, not {self.batch_size!r}.")
         network, inputs = self._network()
         shape = network.shapes(inputs.canvas)[self.layer]
         self.n_features_out_ = int(np.prod(shape))
@@ -118,7 +129,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return ``embedding0``, ``embedding1`` and so on."""
         check_is_fitted(self)
-        return np.array([f"{self.layer}{index}" for index in range(self.n_features_out_)], dtype=object)
+        return np.array([f"{self.layer}{index}" for index in range(self.n_features_out_)], dtype=np.object_)
 
     def _network(self) -> tuple[FeatureNetwork, InputRecipe]:
         settings = {name: value for name, value in self.get_params(deep=False).items() if name != "batch_size"}

@@ -77,8 +77,8 @@ def _reading(path: Path, read: Callable[[FileKind, Path], Found]) -> Found:
         found = read(kind, path)
     except Exception as error:  # each library has its own for damaged files
         raise UserError(
-            f"{path}: can't be read as features ({error}). It is damaged, or wasn't written by `onetrunk features "
-            "extract`; write it again."
+            f"{path}: holds no features that can be read: it is damaged, or wasn't written by `onetrunk features "
+            "extract`."
         ) from error
     recipe = found.recipe if isinstance(found, FeatureTable) else found
     if recipe.get("format") != FORMAT:

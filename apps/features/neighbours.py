@@ -14,11 +14,11 @@ from sklearn.neighbors import NearestNeighbors
 
 from ...backbones import build_backbone
 from ...backbones.errors import UserError
-from ...datasets import read_image
+from ...datasets import list_pictures, read_image
 from ..config import ComputeOptions
 from ..console import wide_console
 from ..extraction import FeatureNetwork
-from ..inputs import InputRecipe
+from ..inputs import InputRecipe, check_images
 from .files import read_features, read_recipe
 from .options import SearchOptions
 from .reduction import read_reduction
@@ -40,7 +40,9 @@ def run_search(options: SearchOptions) -> list[list[dict[str, Any]]]:
     table = read_features(options.features, [layer])
     channels = table.recipe["inputs"]["channels"]
     transform = InputRecipe.from_dict(table.recipe["inputs"]).transform()
-    canvases = torch.stack([transform(read_image(path, channels=channels))[0] for path in options.query])
+    records = [record for query in options.query for record in list_pictures([query])]
+    check_images(records, ComputeOptions(workers=1))
+    canvases = torch.stack([transform(read_image(record.path, channels=channels))[0] for record in records])
     network = rebuild_network(table.recipe, options.device, options.features)
     features = torch.cat([network(batch)[layer].cpu() for batch in torch.split(canvases, _BATCH_SIZE)])
     reduction = read_reduction(table.attachments, layer, table.recipe["layers"][layer])
@@ -48,10 +50,11 @@ def run_search(options: SearchOptions) -> list[list[dict[str, Any]]]:
     places = np.flatnonzero(table.is_sound & table.is_plain_view)
     similarities, nearest = nearest_by_cosine(table.layer(layer)[places], queries, options.top)
     found = [_rows(table, places[row], similarity) for row, similarity in zip(nearest, similarities, strict=True)]
+    names = [record.name for record in records]
     if options.json:
-        print(json.dumps([{"query": query, "nearest": rows} for query, rows in zip(options.query, found, strict=True)]))
+        print(json.dumps([{"query": name, "nearest": rows} for name, rows in zip(names, found, strict=True)]))
     else:
-        _print(options.query, found)
+        _print(names, found)
     return found
 
 

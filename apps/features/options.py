@@ -1,6 +1,7 @@
 """The options of the features commands."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from ...backbones.errors import UserError
@@ -56,8 +57,11 @@ class ExtractOptions(ComputeOptions):
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
+        # what a Python call may give: paths, one layer, one side
+        self.data, self.output = str(self.data), str(self.output)
+        self.layers = [self.layers] if isinstance(self.layers, str) else list(self.layers)
+        self.image_size = [self.image_size] if isinstance(self.image_size, int) else self.image_size
         super().__post_init__()
-        self.data, self.output = str(self.data), str(self.output)  # paths of a Python call
         check_range(self, "pca", least=1)
         check_range(self, "views")
         check_range(self, "val_fraction", most=1)
@@ -107,7 +111,7 @@ class SearchOptions(CheckedOptions):
     features: str
     """A file that `onetrunk features extract` wrote."""
     query: list[str]
-    """Image files to look for; each goes through the trunk and the preprocessing that the file names."""
+    """Image files, or folders of them, to look for; each goes the way of the images in the file."""
     layer: str | None = None
     """Of several layers, which one; unset: the first."""
     top: int = 5
@@ -120,4 +124,5 @@ class SearchOptions(CheckedOptions):
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
+        self.query = [str(self.query)] if isinstance(self.query, str | Path) else [str(path) for path in self.query]
         check_range(self, "top", least=1)

@@ -89,15 +89,41 @@ def make_plan(network: FeatureNetwork, inputs: InputRecipe, source: Source, opti
         )
     if options.pca is not None:
         components = 4 * options.pca * sum(math.prod(shape) for shape in shapes.values())
-        if options.output.lower().endswith(".parquet") and components > _LARGEST_FOOTER:
+        if is_parquet(options) and components > _LARGEST_FOOTER:
             raise UserError(
                 f"--pca {options.pca} of these layers makes components of {size_text(components)}, more than the "
                 "footer of a Parquet file can hold. Write .npz, .h5 or .safetensors, or take fewer."
             )
+        _check_components(options.pca, shapes, source)
         maps = [name for name, shape in shapes.items() if len(shape) > 1]
         if maps:
             raise UserError(f"--pca takes vectors, and '{maps[0]}' is a map. Pool it: --pooling avg, max or flat.")
     return Plan(source, shapes, recipe, facts, range(options.views + 1))
+
+
+def _check_components(components: int, shapes: Mapping[str, tuple[int, ...]], source: Source) -> None:
+    """Refuse more components than there can be.
+
+    Raises:
+        UserError: Naming the layer, or how many images there are to fit on.
+    """
+    small = {name: math.prod(shape) for name, shape in shapes.items() if math.prod(shape) < components}
+    if small:
+        name, width = next(iter(small.items()))
+        raise UserError(f"--pca {components}: '{name}' has only {width} numbers an image. Take fewer.")
+    split = fitting_split(source)
+    if split is None and source.splits:
+        raise UserError("--pca is fitted on the training split, and no image is of it. Take --split all, or no --pca.")
+    count = sum(source.splits.get(record.name) == split for record in source.records)
+    if count < components:
+        raise UserError(
+            f"--pca {components} needs at least as many images to fit on, and there are {count} of them. Take fewer."
+        )
+
+
+def fitting_split(source: Source) -> str | None:
+    """Return the split that anything is fitted on; nothing where there are no splits, and so every image serves."""
+    return "train" if any(source.splits.get(record.name) == "train" for record in source.records) else None
 
 
 def announce(plan: Plan, part: Path, options: ExtractOptions) -> None:
@@ -110,13 +136,16 @@ def announce(plan: Plan, part: Path, options: ExtractOptions) -> None:
     in_store = rows * row_bytes(plan.shapes, options.dtype)
     kept = {name: kept_shape(shape, options.pca) for name, shape in plan.shapes.items()}
     in_file = rows * row_bytes(kept, _file_dtype(options))
+    if options.pca is not None:  # the components; a Parquet file has them twice, once in base64
+        in_file += 4 * options.pca * sum(map(math.prod, plan.shapes.values())) * (7 if is_parquet(options) else 3) // 3
     layers = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in plan.shapes.items())
-    views = f" in {len(plan.views)} views" if options.views else ""
+    views = f", each plain and in {options.views} random views" if options.views else ""
     free = free_bytes(part)
     images = f"{len(plan.source.records):,} images{views}"
     print(f"{options.backbone} ({options.weights}): {layers}; {images}, {options.dtype}")
-    sizes = f"{size_text(in_store)} while it runs in {part}, {size_text(in_file)} in {options.output}"
-    print(f"{sizes}; {size_text(free)} are free")
+    print(
+        f"{part}: {size_text(in_store)} while it runs; {options.output}: {size_text(in_file)}; free: {size_text(free)}"
+    )
     needed = in_store + in_file - stored_bytes(part)
     if needed > free:
         raise UserError(
@@ -124,6 +153,11 @@ def announce(plan: Plan, part: Path, options: ExtractOptions) -> None:
             "free. Keep less (--pooling avg, --dtype fp16, fewer --layers or --views), or write to another disk: "
             "--output FILE."
         )
+
+
+def is_parquet(options: ExtractOptions) -> bool:
+    """Whether a Parquet file was asked for."""
+    return options.output.lower().endswith(".parquet")
 
 
 def kept_shape(shape: tuple[int, ...], pca: int | None) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ from ..intervals import proportion
 from ..outputs import IMAGES, PREDICTIONS, RESULTS, output_folder, write_evaluation
 from .files import read_features, read_recipe
 from .options import ProbeOptions
-from .table import FeatureTable, check_split, choose_layer
+from .table import FeatureTable, choose_layer
 
 STRENGTHS = tuple(float(strength) for strength in np.logspace(-6, 2, 9))
 """The inverse regularisation ``C`` that logistic regression chooses from."""
@@ -80,7 +80,8 @@ class Probe:
     def chosen(self) -> dict[str, float]:
         """The setting that was chosen, and its mean accuracy over the folds."""
         key = self.setting.rpartition("__")[2]
-        return {key: self.search.best_params_[self.setting], "cross_validation": float(self.search.best_score_)}
+        score = self.search.cv_results_["mean_test_score"][self.search.best_index_]
+        return {key: self.search.best_params_[self.setting], "cross_validation": float(score)}
 
 
 def run_probe(options: ProbeOptions) -> dict[str, Card]:
@@ -141,7 +142,12 @@ def take(table: FeatureTable, layer: str, split: str) -> Samples:
         )
     if not any(table.columns["label"]):
         raise UserError("The features are of images without labels; there is nothing to tell apart.")
-    check_split(table, split)
+    there = sorted({each for each in table.columns["split"] if each is not None})
+    if split not in there:
+        raise UserError(
+            f"A probe is fitted to the split 'train' and judged on another, and there is no '{split}'; there are: "
+            f"{', '.join(there) or 'none'}. Judge on another with --split, or extract anew with --split all."
+        )
     chosen = table.in_split(split) & table.is_sound
     if split != "train":
         chosen &= table.is_plain_view
@@ -175,13 +181,29 @@ def make_probes(train: Samples, folds: int) -> list[Probe]:
     smallest = len(train.labels) * (parts - 1) // parts // 2  # groups make parts of unlike sizes
     neighbours = [count for count in NEIGHBOURS if count <= max(1, smallest)]
     return [
-        Probe(NAMES[0], GridSearchCV(regression, {setting: list(STRENGTHS)}, cv=cut), setting),
+        Probe(NAMES[0], GridSearchCV(regression, {setting: list(STRENGTHS)}, cv=cut, refit=best_setting), setting),
         Probe(
             NAMES[1],
-            GridSearchCV(KNeighborsClassifier(metric="cosine"), {"n_neighbors": neighbours}, cv=cut),
+            GridSearchCV(
+                KNeighborsClassifier(metric="cosine"), {"n_neighbors": neighbours}, cv=cut, refit=best_setting
+            ),
             "n_neighbors",
         ),
     ]
+
+
+def best_setting(results: Mapping[str, Any]) -> int:
+    """Return which of the settings to take: the most accurate, and of several as accurate the one in the middle.
+
+    scikit-learn would take the first. On few images that is the strongest regularisation there is, whose
+    probabilities are all alike.
+
+    Args:
+        results: ``cv_results_`` of a search, whose settings are in order.
+    """
+    scores = results["mean_test_score"]
+    best = np.flatnonzero(scores >= np.nanmax(scores) - 1e-9)
+    return int(best[(len(best) - 1) // 2])
 
 
 def fit(probe: Probe, train: Samples) -> None:
@@ -325,6 +347,9 @@ def _print(
         soft_wrap=True,
     )
     console.print(shown)
+    parts = next(iter(cards.values())).details["probe"]["folds"]
+    if parts < options.folds:
+        console.print(f"cross-validation in {parts} parts, because the rarest class has no more", soft_wrap=True)
     left_out = len(_skipped(table, "train")) + len(_skipped(table, options.split))
     if left_out:
         console.print(

@@ -71,6 +71,11 @@ class Export:
         """Return the number of rows."""
         return len(self.columns["name"])
 
+    @property
+    def has_features(self) -> bool:
+        """Whether any row has features."""
+        return any(error is None for error in self.columns["error"])
+
 
 @dataclass(frozen=True)
 class FeatureTable:
@@ -132,7 +137,9 @@ def choose_layer(there: Sequence[str], name: str | None) -> str:
         UserError: There is no such layer, or several and none was named.
     """
     if name is None and len(there) > 1:
-        raise UserError(f"The file has several layers: {', '.join(there)}. Say which one: --layer {there[0]}")
+        raise UserError(
+            f"The file has several layers: {', '.join(there)}. Say which: layer='{there[0]}' (--layer {there[0]})."
+        )
     if name is not None and name not in there:
         raise unknown("layer", name, there)
     return there[0] if name is None else name
@@ -158,6 +165,7 @@ def load(
     layer: str | None = None,
     split: str | None = None,
     skipped: Literal["drop", "keep"] = "drop",
+    views: Literal["plain", "all"] = "plain",
 ) -> Loaded:
     """Return the features of a file that ``features extract`` wrote, as scikit-learn takes them.
 
@@ -166,6 +174,7 @@ def load(
         layer: Which layer, where there are several; maps become one long vector.
         split: Only the rows of a split.
         skipped: Whether rows of images that couldn't be read are left out, or kept with NaN.
+        views: ``all`` for the random views, too; ``ids`` then say which rows are of one image.
 
     Raises:
         UserError: The file can't be read, or there is no such layer or split.
@@ -174,6 +183,8 @@ def load(
 
     table = read_features(path, [choose_layer(tuple(read_recipe(path)["layers"]), layer)])
     rows = np.ones(len(table), dtype=bool) if skipped == "keep" else table.is_sound
+    if views == "plain":
+        rows &= table.is_plain_view
     if split is not None:
         check_split(table, split)
         rows &= table.in_split(split)

@@ -30,8 +30,8 @@ def records(tmp_path: Path) -> list[Record]:
     return found
 
 
-def create(folder: Path, recipe: str = "r", rows: int = 10, dtype: str = "fp32") -> FeatureStore:
-    return FeatureStore.create(folder, {"recipe": recipe}, LAYERS, dtype=dtype, rows=rows, batch_size=4)
+def create(folder: Path, recipe: str = "r", rows: int = 10, dtype: str = "fp32", **more: bool) -> FeatureStore:
+    return FeatureStore.create(folder, {"recipe": recipe}, LAYERS, dtype=dtype, rows=rows, batch_size=4, **more)
 
 
 def state(path: Path) -> FileState:
@@ -132,8 +132,13 @@ def test_a_damaged_shard_is_computed_again(store: FeatureStore, records: list[Re
     assert store.missing(records) == [0, 2]
 
 
-def test_another_recipe_begins_anew(store: FeatureStore, records: list[Record], tmp_path: Path) -> None:
-    other = create(tmp_path / "store", recipe="another")
+def test_another_recipe_begins_anew_where_that_is_asked_for(store, records: list[Record], tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"begun with other options \(recipe\). Go on with those, or drop .*--overwrite"
+    ):
+        create(tmp_path / "store", recipe="another")
+    assert store.missing(records) == []
+    other = create(tmp_path / "store", recipe="another", replaces=True)
     assert other.key != store.key
     assert other.missing(records) == [0, 1, 2]
     assert not list(other.folder.glob("*.safetensors"))
@@ -188,7 +193,7 @@ def test_what_is_no_store_is_never_deleted(store: FeatureStore, tmp_path: Path) 
     with pytest.raises(UserError, match=r"thesis' isn't empty and holds no feature store"):
         create(tmp_path / "thesis")
     (store.folder / "notes.txt").write_text("mine")
-    create(tmp_path / "store", recipe="another")
+    create(tmp_path / "store", recipe="another", replaces=True)
     FeatureStore.delete(store.folder)
     assert [path.name for path in store.folder.iterdir()] == ["notes.txt"]
 

@@ -113,7 +113,7 @@ def test_without_a_single_picture_there_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "data" / "a.jpg").write_text("no picture")
     with pytest.raises(UserError, match=r"none of the 1 images could be read, e.g. .*a.jpg: .*looks like text"):
         extract(tmp_path / "data", tmp_path / "file.parquet")
-    assert not (tmp_path / "file.parquet").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"data"}
 
 
 @pytest.mark.parametrize(
@@ -211,6 +211,8 @@ def test_views_are_rows_of_their_own(pictures: Path, feature_file: Path, tmp_pat
     table = features.read_features(path)
     assert table.columns["view"] == [view for view in range(3) for _ in range(48)]
     assert table.columns["name"][:48] == table.columns["name"][48:96]
+    assert len(features.load(path).ids) == 48  # without random views
+    assert len(features.load(path, views="all", split="val").ids) == 45
     views = table.features["embedding"].reshape(3, 48, -1)
     assert not np.allclose(views[0], views[1])
     assert not np.allclose(views[1], views[2])
@@ -313,13 +315,24 @@ def test_changed_images_are_computed_again_when_it_goes_on(pictures: Path, tmp_p
     np.testing.assert_allclose(found.X, expected.X, rtol=1e-5, atol=1e-6)
 
 
-def test_other_options_begin_anew_and_are_not_mixed(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+def test_other_options_are_never_mixed_in(pictures: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
     interrupt_after(3, monkeypatch)
     with pytest.raises(Interrupted):
         extract(pictures, tmp_path / "file.npz")
     monkeypatch.undo()
-    found = features.load(extract(pictures, tmp_path / "file.npz", image_size=[48]))
+    with pytest.raises(UserError, match=r"begun with other options \(backbone, inputs\). Go on with those"):
+        extract(pictures, tmp_path / "file.npz", image_size=[48])
+    capsys.readouterr()
+    whole = extract(pictures, tmp_path / "file.npz")
+    assert "going on: 24 of 48 images are there" in capsys.readouterr().out
+    assert features.load(whole).X.shape == (48, 96)
+    monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
+    interrupt_after(3, monkeypatch)
+    with pytest.raises(Interrupted):
+        extract(pictures, tmp_path / "other.npz")
+    monkeypatch.undo()
+    found = features.load(extract(pictures, tmp_path / "other.npz", image_size=[48], overwrite=True))
     expected = features.load(extract(pictures, tmp_path / "anew.npz", image_size=[48]))
     np.testing.assert_array_equal(found.X, expected.X)
 
@@ -476,6 +489,7 @@ def test_the_process_generator_is_left_alone(pictures: Path, tmp_path: Path) -> 
 def test_paths_may_be_paths(pictures: Path, tmp_path: Path) -> None:
     options = features.ExtractOptions(data=pictures, output=tmp_path / "file.npz", **TINY)  # type: ignore[arg-type]
     assert features.extract(options) == tmp_path / "file.npz"
+    assert features.ExtractOptions(data="a", output="b", layers="c3", image_size=32).layers == ["c3"]  # type: ignore[arg-type]
 
 
 def test_an_old_file_is_never_written_over_unasked(pictures: Path, feature_file: Path, tmp_path: Path) -> None:
@@ -503,7 +517,7 @@ def test_the_size_that_is_announced_is_the_size(pictures: Path, tmp_path: Path, 
     path = extract(pictures, tmp_path / "file.safetensors", layers=["c2"], pooling="none", dtype="fp16")
     shape = features.read_features(path).features["c2"].shape
     announced = 2 * np.prod(shape) / 1024
-    assert f"{announced:.1f} KiB in {path}" in capsys.readouterr().out
+    assert f"{path}: {announced:.1f} KiB" in capsys.readouterr().out
     assert path.stat().st_size / 1024 == pytest.approx(announced, rel=0.2)
 
 
@@ -515,7 +529,7 @@ def test_the_size_that_is_announced_is_the_size(pictures: Path, tmp_path: Path, 
         (["--layers", "fc9"], r"Unknown level 'fc9'"),
         (["--layers", "c3", "--pooling", "none", "--pca", "4"], r"--pca takes vectors, and 'c3' is a map. Pool it"),
         (["--pca", "4000"], r"'embedding' has only \d+ numbers an image. Take fewer"),
-        (["--pca", "40"], r"--pca 40 needs at least as many images to fit on, and the split 'train' has 33"),
+        (["--pca", "40"], r"--pca 40 needs at least as many images to fit on, and there are 33 of them"),
         (["--split", "val", "--pca", "4"], r"--pca is fitted on the training split, and no image is of it"),
         (["--split", "tset"], r"there is no split 'tset'; .*Did you mean 'test'"),
         (["--views", "-1"], r"--views takes 0 or more"),
@@ -575,10 +589,10 @@ def test_damaged_and_foreign_files_are_named(feature_file: Path, tmp_path: Path)
     for suffix in SUFFIXES:
         path = tmp_path / f"file{suffix}"
         path.write_bytes(feature_file.read_bytes()[:3000])
-        with pytest.raises(UserError, match=r"file.*: can't be read as features"):
+        with pytest.raises(UserError, match=r"file.*: holds no features that can be read"):
             features.load(path)
     np.savez(tmp_path / "foreign.npz", x=np.zeros(3))
-    with pytest.raises(UserError, match=r"foreign.npz: can't be read as features"):
+    with pytest.raises(UserError, match=r"foreign.npz: holds no features that can be read"):
         features.load(tmp_path / "foreign.npz")
     with pytest.raises(UserError, match=r"missing.npz: there is no such file\.$"):
         features.load(tmp_path / "missing.npz")
@@ -586,7 +600,7 @@ def test_damaged_and_foreign_files_are_named(feature_file: Path, tmp_path: Path)
 
 def test_a_layer_is_chosen_by_name(pictures: Path, tmp_path: Path) -> None:
     path = extract(pictures, tmp_path / "two.npz", layers=["c3", "embedding"], split="val")
-    with pytest.raises(UserError, match=r"several layers: c3, embedding. Say which one: --layer c3"):
+    with pytest.raises(UserError, match=r"several layers: c3, embedding. Say which: layer='c3'"):
         features.load(path)
     with pytest.raises(UserError, match=r"Unknown layer 'c9'. Known: c3, embedding"):
         features.load(path, layer="c9")

@@ -137,6 +137,27 @@ def test_its_parameters_may_come_from_a_grid_of_numpy(paths: list[str]) -> None:
     assert fitted.set_params(layer="c3").fit_transform(paths[:2]).shape == (2, 48)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pooling": "none"}, r"Unknown pooling 'none'. Known: avg, max, flat"),
+        (
+            {"layer": ["c3", "c4"]},
+            r"layer is the name of one layer, not \['c3', 'c4'\]. For several, take a FeatureUnion",
+        ),
+        ({"batch_size": 0}, r"batch_size is 1 or more, not 0"),
+        ({"layer": "c9"}, r"Unknown level 'c9'"),
+    ],
+)
+def test_settings_that_cannot_be_are_said(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        tiny(**settings).fit()
+
+
+def test_what_the_package_offers_can_be_found() -> None:
+    assert {"FeatureExtractor", "load", "read_features", "extract"} <= set(dir(features))
+
+
 def test_it_clones_and_pickles_small(paths: list[str]) -> None:
     fitted = tiny(layer="c3", pooling="max").fit()
     assert clone(fitted).get_params() == fitted.get_params()

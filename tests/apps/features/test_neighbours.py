@@ -77,6 +77,18 @@ def test_other_weights_are_refused(trained_run: Path, pictures: Path, tmp_path: 
         search(path, pictures / "val/red/02.png")
 
 
+def test_a_folder_of_queries(feature_file: Path, pictures: Path) -> None:
+    found = search(feature_file, pictures / "val" / "red")
+    assert [rows[0]["name"] for rows in found] == [f"val/red/{index:02}.png" for index in range(5)]
+
+
+def test_every_bad_query_is_named(feature_file: Path, tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_text("no picture")
+    with pytest.raises(UserError, match=r"2 images can't be read:\n.*a.jpg.*\n.*b.jpg"):
+        search(feature_file, tmp_path / "a.jpg", tmp_path / "b.jpg")
+
+
 def test_what_cannot_be_looked_for_is_said(feature_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"missing.jpg: there is no such file"):
         search(feature_file, tmp_path / "missing.jpg")
