@@ -102,9 +102,10 @@ def compare_speed(data: Path, folder: Path, backbone: str, arguments: argparse.N
         f"  onetrunk {len(rows) / median(ours):7.1f} images/s\n"
         f"  timm     {len(rows) / median(theirs):7.1f} images/s\n"
         f"  ratio    {median(ratios):7.2f} (from {ratios[0]:.2f} to {ratios[-1]:.2f})\n"
-        f"  largest difference of a feature {apart:.1e}, of values up to {np.abs(found).max():.1f}"
+        f"  largest difference of a feature {apart:.1e}, of values up to {np.abs(found).max():.1f}",
+        flush=True,
     )
-    if {"train", "val"} <= set(table.columns["split"]):
+    if arguments.data is not None and {"train", "val"} <= set(table.columns["split"]):
         splits = np.array(table.columns["split"])[rows]
         labels = np.array(table.columns["label"])[rows]
         paths = np.array([str(file) for file in files])

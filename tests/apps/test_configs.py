@@ -41,8 +41,7 @@ def test_it_runs(config: Path, request: pytest.FixtureRequest, tmp_path: Path) -
     options, command = yaml.safe_load(config.read_text()), command_of(config)
     words = [config.parent.name, command, "--config", str(config), "--data", str(data_of(config, request))]
     more = ["--output", str(tmp_path / options.get("output", "run")), "--workers", "0", "--device", "cpu"]
-    if command == "train":
-        more += ["--epochs", "1"]
+    more += ["--epochs", "1"] if command == "train" else ["--split", "val"]
     if options["weights"] == "imagenet" and options["backbone"] not in OFFLINE:
         more += ["--weights", "none", "--image-size", "32"]
     assert main([*words, *more]) == 0
