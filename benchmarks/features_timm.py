@@ -49,6 +49,7 @@ def write_photos(folder: Path, count: int) -> None:
 
 def timm_settings(data: Path, output: Path, backbone: str, arguments: argparse.Namespace) -> str:
     """Return what timm's script takes, after saving the weights for it."""
+    torch.manual_seed(0)  # random weights are those of the command's default seed
     trunk = build_backbone(backbone, weights=arguments.weights, levels=["embedding"])
     weights = output.with_name(f"{backbone}.pth")
     torch.save(trunk.network.state_dict(), weights)
@@ -154,8 +155,9 @@ def main() -> None:
         if data is None:
             data = Path(folder) / "photos"
             write_photos(data, arguments.images)
+        asked = arguments.weights
         for backbone in arguments.backbones:
-            arguments.weights = arguments.weights or WEIGHTS.get(backbone, "none")
+            arguments.weights = asked or WEIGHTS.get(backbone, "none")
             compare_speed(data, Path(folder), backbone, arguments)
 
 
