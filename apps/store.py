@@ -5,8 +5,9 @@ an array a layer, ``[rows, ...]``, that readers map into memory; its header has 
 whole or not at all, so a killed run loses what it was computing and no more, and any number of processes may read.
 
 What features are a function of is the store's recipe: the trunk's fingerprint, preprocessing, canvas, levels and their
-pooling, precision, the versions that compute, for a random view its seed and number. A store of another recipe is begun
-anew, and a shard whose images have other names or contents than when it was computed is stale and computed again.
+pooling, precision, the versions that compute, for a random view its seed and number. A store of another recipe is only
+replaced where that is asked for; a shard whose images have other names or contents than when it was computed is stale,
+and computed again.
 """
 
 import errno

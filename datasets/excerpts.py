@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from .file_state import hash_file
 from .sample import Record
 
 _EXCERPT_BYTES = 16 * 1024
@@ -36,7 +37,7 @@ def identify_contents(records: Sequence[Record], excerpts: Sequence[Excerpt | No
         if excerpt is None or excerpt[0] == 0:
             continue
         is_told = counts[excerpt] == 1 or excerpt[0] <= 2 * _EXCERPT_BYTES
-        key = excerpt if is_told else _hash_whole(record.path)
+        key = excerpt if is_told else hash_file(record.path)
         if key is not None:
             keys[record.path] = key
     return keys
@@ -59,13 +60,5 @@ def _read_excerpt(path: Path) -> Excerpt | None:
             head = file.read(_EXCERPT_BYTES)
             file.seek(max(len(head), size - _EXCERPT_BYTES))
             return size, hashlib.sha256(head + file.read()).hexdigest()
-    except OSError:
-        return None
-
-
-def _hash_whole(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None

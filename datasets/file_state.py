@@ -28,7 +28,7 @@ class FileState(NamedTuple):
         signature = read_signature(path)
         if not self.sha256:
             return self.size <= 0 and self[:3] == signature
-        return self[:3] == signature or self.sha256 == _digest(path)
+        return self[:3] == signature or self.sha256 == hash_file(path)
 
 
 def read_signature(path: Path) -> tuple[int, int, int]:
@@ -45,7 +45,8 @@ def state_of(signature: tuple[int, int, int], content: bytes) -> FileState:
     return FileState(*signature, hashlib.sha256(content).hexdigest())
 
 
-def _digest(path: Path) -> str | None:
+def hash_file(path: Path) -> str | None:
+    """Return the SHA-256 of all that a file holds; None where it can't be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

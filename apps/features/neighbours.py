@@ -14,11 +14,11 @@ from sklearn.neighbors import NearestNeighbors
 
 from ...backbones import build_backbone
 from ...backbones.errors import UserError
-from ...datasets import list_pictures, read_image
+from ...datasets import DataError, find_bad_images, list_pictures, read_image
 from ..config import ComputeOptions
 from ..console import wide_console
 from ..extraction import FeatureNetwork
-from ..inputs import InputRecipe, check_images
+from ..inputs import InputRecipe
 from .files import read_features, read_recipe
 from .options import SearchOptions
 from .reduction import read_reduction
@@ -41,7 +41,8 @@ def run_search(options: SearchOptions) -> list[list[dict[str, Any]]]:
     channels = table.recipe["inputs"]["channels"]
     transform = InputRecipe.from_dict(table.recipe["inputs"]).transform()
     records = [record for query in options.query for record in list_pictures([query])]
-    check_images(records, ComputeOptions(workers=1))
+    if bad := find_bad_images(records):
+        raise DataError("\n".join(["Queries that can't be read:", *(f"  {sample.reason}" for sample in bad)]))
     canvases = torch.stack([transform(read_image(record.path, channels=channels))[0] for record in records])
     network = rebuild_network(table.recipe, options.device, options.features)
     features = torch.cat([network(batch)[layer].cpu() for batch in torch.split(canvases, _BATCH_SIZE)])

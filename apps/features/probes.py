@@ -1,7 +1,5 @@
 """``features probe``: how well simple classifiers tell the classes apart by the features."""
 
-import hashlib
-import json
 import time
 import warnings
 from collections.abc import Mapping
@@ -11,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.table import Table
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -20,8 +17,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ...backbones.errors import UserError
-from ...datasets import BadSample
 from ..card import Card, Cost, make_card
 from ..classification.binary import choose_positive
 from ..classification.metrics import ClassificationEvaluator
@@ -34,6 +29,7 @@ from ..intervals import proportion
 from ..outputs import IMAGES, PREDICTIONS, RESULTS, output_folder, write_evaluation
 from .files import read_features, read_recipe
 from .options import ProbeOptions
+from .samples import Samples, check_classes, count_units, places_in_split, skipped_images, split_fingerprint, take
 from .table import FeatureTable, choose_layer
 
 STRENGTHS = tuple(float(strength) for strength in np.logspace(-6, 2, 9))
@@ -42,24 +38,6 @@ NAMES = ("logistic_regression", "knn")
 _FILES = (RESULTS, IMAGES, *PREDICTIONS)
 NEIGHBOURS = (1, 3, 5, 10, 20)
 """The numbers of neighbours that kNN chooses from."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Rows that a classifier is fitted to or judged on.
-
-    Attributes:
-        features: ``[N, D]``.
-        labels: Text ``[N]``.
-        groups: What a cut of them can't divide, ``[N]``: a subject's rows, or the views of an image; None where each
-            row is on its own.
-        rows: Their places in the file.
-    """
-
-    features: NDArray[Any]
-    labels: NDArray[np.str_]
-    groups: NDArray[np.str_] | None
-    rows: NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -108,17 +86,17 @@ def run_probe(options: ProbeOptions) -> dict[str, Card]:
 def _probe_layer(layer: str, where: Path | None, options: ProbeOptions) -> dict[str, Card]:
     table = read_features(options.features, [layer])
     train, test = take(table, layer, "train"), take(table, layer, options.split)
-    _check_classes(options, train, test)
+    check_classes(options, train, test)
     cards = {}
     for probe in make_probes(train, options.folds):
         started = time.monotonic()
         fit(probe, train)
         evaluator, images = judge(probe, train, test, table)
         seconds = time.monotonic() - started
-        evaluation = evaluator.evaluate(images, _skipped(table, options.split))
+        evaluation = evaluator.evaluate(images, skipped_images(table, options.split))
         evaluation.details["probe"] = {"classifier": probe.name, "layer": layer, **probe.chosen} | {
             "folds": probe.search.n_splits_,
-            "train": {"used": len(train.labels), "skipped": len(_skipped(table, "train"))},
+            "train": {"used": len(train.labels), "skipped": len(skipped_images(table, "train"))},
         }
         card = _card(evaluation, table, options, probe, seconds)
         if where is not None:
@@ -127,41 +105,6 @@ def _probe_layer(layer: str, where: Path | None, options: ProbeOptions) -> dict[
         cards[probe.name] = card
     _print(cards, table, train, test, where, options)
     return cards
-
-
-def take(table: FeatureTable, layer: str, split: str) -> Samples:
-    """Return the rows of a split that have features; of any but the training split only the plain view.
-
-    Raises:
-        UserError: There is no such split, or the images have no single label.
-    """
-    if "labels" in table.columns:
-        raise UserError(
-            "A probe is for one label an image, and these have any number. Train a head: "
-            "onetrunk classification train --freeze all"
-        )
-    if not any(table.columns["label"]):
-        raise UserError("The features are of images without labels; there is nothing to tell apart.")
-    there = sorted({each for each in table.columns["split"] if each is not None})
-    if split not in there:
-        raise UserError(
-            f"A probe is fitted to the split 'train' and judged on another, and there is no '{split}'; there are: "
-            f"{', '.join(there) or 'none'}. Judge on another with --split, or extract anew with --split all."
-        )
-    chosen = table.in_split(split) & table.is_sound
-    if split != "train":
-        chosen &= table.is_plain_view
-    if not chosen.any():
-        raise UserError(f"No image of the split '{split}' has features; the column 'error' has the reasons.")
-    rows = np.flatnonzero(chosen)
-    column = next((key for key in ("subject", "view") if key in table.columns), None)
-    groups = None
-    if column is not None:  # the views of an image, or all images of a subject
-        groups = np.array(
-            [table.columns["subject" if column == "subject" else "name"][row] for row in rows.tolist()], np.str_
-        )
-    labels = np.array([table.columns["label"][row] for row in rows.tolist()], dtype=np.str_)
-    return Samples(table.layer(layer)[rows].astype(np.float32), labels, groups, rows)
 
 
 def make_probes(train: Samples, folds: int) -> list[Probe]:
@@ -174,7 +117,7 @@ def make_probes(train: Samples, folds: int) -> list[Probe]:
         train: What they will be fitted to.
         folds: Into how many parts to cut that, at most; no more than the rarest class has rows or groups.
     """
-    parts = max(2, min(folds, *_rarest(train).values()))
+    parts = max(2, min(folds, *count_units(train).values()))
     cut = StratifiedKFold(parts) if train.groups is None else StratifiedGroupKFold(parts)
     regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     setting = "logisticregression__C"
@@ -232,52 +175,8 @@ def judge(
     of_class = dict(zip(*np.unique(train.labels, return_counts=True), strict=True))
     positive = choose_positive({str(name): int(count) for name, count in of_class.items()}, None)
     names = tuple(table.columns["name"][row] for row in test.rows.tolist())
-    places = _places(table, test)
+    places = places_in_split(table, test)
     return ClassificationEvaluator(classes, positive=positive), EvaluatedImages(places, names, rows)
-
-
-def _places(table: FeatureTable, samples: Samples) -> NDArray[np.int64]:
-    """Return the place of each row among the images of its split, with or without features."""
-    split = table.columns["split"][int(samples.rows[0])]
-    return np.searchsorted(np.flatnonzero(table.in_split(split) & table.is_plain_view), samples.rows)
-
-
-def _skipped(table: FeatureTable, split: str) -> list[BadSample]:
-    """Return the images of a split that have no features."""
-    rows = np.flatnonzero(table.in_split(split) & table.is_plain_view)
-    columns = table.columns
-    return [
-        BadSample(place, columns["name"][row], Path(columns["path"][row]), f"{columns['path'][row]}: {reason}")
-        for place, row in enumerate(rows.tolist())
-        if (reason := columns["error"][row]) is not None
-    ]
-
-
-def _rarest(train: Samples) -> dict[str, int]:
-    """Return how many rows, or groups where there are some, each class has."""
-    units = train.rows.astype(np.str_) if train.groups is None else train.groups
-    return {str(name): len(set(units[train.labels == name])) for name in np.unique(train.labels)}
-
-
-def _check_classes(options: ProbeOptions, train: Samples, test: Samples) -> None:
-    known = set(train.labels)
-    if len(known) == 1:
-        raise UserError(
-            f"{options.features}: there is one class only, '{train.labels[0]}'; there is nothing to tell apart."
-        )
-    rarest = _rarest(train)
-    if min(rarest.values()) < 2:
-        name = min(rarest, key=lambda each: rarest[each])
-        what = "image" if train.groups is None else "subject"
-        raise UserError(
-            f"{options.features}: '{name}' has a single {what} in 'train' with features; cross-validation needs two of "
-            "each class."
-        )
-    if unknown := sorted(set(test.labels) - known):
-        raise UserError(
-            f"{options.features}: no image of '{unknown[0]}' is in 'train' with features, only in '{options.split}', "
-            "so it can't be learned."
-        )
 
 
 def _card(evaluation: Evaluation, table: FeatureTable, options: ProbeOptions, probe: Probe, seconds: float) -> Card:
@@ -298,18 +197,11 @@ def _card(evaluation: Evaluation, table: FeatureTable, options: ProbeOptions, pr
         },
         data={
             "path": data["path"],
-            "fingerprint": _fingerprint(table, options.split),
+            "fingerprint": split_fingerprint(table, options.split),
             "split_origin": data["split_origin"],
             "features": options.features,
         },
     )
-
-
-def _fingerprint(table: FeatureTable, split: str) -> str:
-    """Return the SHA-256 of names, labels and contents of a split's images."""
-    rows = np.flatnonzero(table.in_split(split) & table.is_plain_view).tolist()
-    facts = [[table.columns[key][row] for key in ("name", "label", "sha256")] for row in rows]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _print(
@@ -350,7 +242,7 @@ def _print(
     parts = next(iter(cards.values())).details["probe"]["folds"]
     if parts < options.folds:
         console.print(f"cross-validation in {parts} parts, because the rarest class has no more", soft_wrap=True)
-    left_out = len(_skipped(table, "train")) + len(_skipped(table, options.split))
+    left_out = len(skipped_images(table, "train")) + len(skipped_images(table, options.split))
     if left_out:
         console.print(
             f"{left_out} images without features were left out; the column 'error' has the reasons", soft_wrap=True

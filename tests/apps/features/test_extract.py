@@ -224,28 +224,26 @@ def test_a_view_is_a_function_of_seed_view_and_row(pictures: Path, tmp_path: Pat
     """Whatever was computed before it, as after an interruption."""
     monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
     whole = extract(pictures, tmp_path / "whole.npz", views=1)
-    interrupt_after(3, monkeypatch)
-    with pytest.raises(Interrupted):
-        extract(pictures, tmp_path / "parts.npz", views=1)
-    interrupt_after(5, monkeypatch)
-    with pytest.raises(Interrupted):
-        extract(pictures, tmp_path / "parts.npz", views=1)
-    monkeypatch.undo()
+    interrupted(pictures, tmp_path / "parts.npz", shards=3, views=1)
+    interrupted(pictures, tmp_path / "parts.npz", shards=5, views=1)
     assert extract(pictures, tmp_path / "parts.npz", views=1).read_bytes() == whole.read_bytes()
 
 
-def interrupt_after(shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop the next extraction once it has written so many shards."""
-    written = []
-    write = FeatureStore.write.__wrapped__ if hasattr(FeatureStore.write, "__wrapped__") else FeatureStore.write
+def interrupted(data: Path, output: Path, *, shards: int, rows: int = 8, **more: Any) -> Interrupted:
+    """Extract until so many shards of so many rows are written, and return what stopped it then."""
+    written, write = [], FeatureStore.write
 
-    def counted(self: FeatureStore, *arguments: object) -> None:
+    def counted(self: FeatureStore, *arguments: Any) -> None:
         if len(written) == shards:
             raise Interrupted(15)
-        written.append(write(self, *arguments))  # type: ignore[arg-type]
+        written.append(write(self, *arguments))  # type: ignore[func-returns-value]
 
-    counted.__wrapped__ = write  # type: ignore[attr-defined]
-    monkeypatch.setattr(FeatureStore, "write", counted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "_SHARD_ROWS", rows)
+        patch.setattr(FeatureStore, "write", counted)
+        with pytest.raises(Interrupted) as stop:
+            extract(data, output, **more)
+    return stop.value
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -256,17 +254,12 @@ def test_an_interrupted_export_goes_on_to_the_same_bytes(
     whole = extract(broken, tmp_path / f"whole{suffix}", layers=["embedding", "c3"])
     again = extract(broken, tmp_path / f"again{suffix}", layers=["embedding", "c3"])
     assert again.read_bytes() == whole.read_bytes()
-    interrupt_after(2, monkeypatch)
-    with pytest.raises(Interrupted) as stop:
-        extract(broken, tmp_path / f"parts{suffix}", layers=["embedding", "c3"])
-    assert "run the same command again" in stop.value.__notes__[0]
+    stop = interrupted(broken, tmp_path / f"parts{suffix}", shards=2, layers=["embedding", "c3"])
+    assert "run the same command again" in stop.__notes__[0]
     assert not (tmp_path / f"parts{suffix}").exists()
     with pytest.raises(UserError, match=r"no such file. It is being written, or was interrupted"):
         features.load(tmp_path / f"parts{suffix}")
-    computed = []
-    monkeypatch.undo()
-    monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
-    write = FeatureStore.write
+    computed, write = [], FeatureStore.write
     monkeypatch.setattr(
         FeatureStore, "write", lambda self, shard, *rest: (computed.append(shard), write(self, shard, *rest))
     )
@@ -301,37 +294,25 @@ def test_killed_between_the_file_and_the_end(deleted: int, pictures: Path, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["file.npz"]
 
 
-def test_changed_images_are_computed_again_when_it_goes_on(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+def test_changed_images_are_computed_again_when_it_goes_on(pictures: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(pictures, data)
-    monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
-    interrupt_after(3, monkeypatch)
-    with pytest.raises(Interrupted):
-        extract(data, tmp_path / "file.npz")
-    monkeypatch.undo()
+    interrupted(data, tmp_path / "file.npz", shards=3)
     Image.effect_noise((48, 40), 60).convert("RGB").save(data / "train" / "blue" / "03.png")
     found = features.load(extract(data, tmp_path / "file.npz"))
     expected = features.load(extract(data, tmp_path / "anew.npz"))
     np.testing.assert_allclose(found.X, expected.X, rtol=1e-5, atol=1e-6)
 
 
-def test_other_options_are_never_mixed_in(pictures: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
-    interrupt_after(3, monkeypatch)
-    with pytest.raises(Interrupted):
-        extract(pictures, tmp_path / "file.npz")
-    monkeypatch.undo()
+def test_other_options_are_never_mixed_in(pictures: Path, tmp_path: Path, capsys) -> None:
+    interrupted(pictures, tmp_path / "file.npz", shards=3)
     with pytest.raises(UserError, match=r"begun with other options \(backbone, inputs\). Go on with those"):
         extract(pictures, tmp_path / "file.npz", image_size=[48])
     capsys.readouterr()
     whole = extract(pictures, tmp_path / "file.npz")
     assert "going on: 24 of 48 images are there" in capsys.readouterr().out
     assert features.load(whole).X.shape == (48, 96)
-    monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
-    interrupt_after(3, monkeypatch)
-    with pytest.raises(Interrupted):
-        extract(pictures, tmp_path / "other.npz")
-    monkeypatch.undo()
+    interrupted(pictures, tmp_path / "other.npz", shards=3)
     found = features.load(extract(pictures, tmp_path / "other.npz", image_size=[48], overwrite=True))
     expected = features.load(extract(pictures, tmp_path / "anew.npz", image_size=[48]))
     np.testing.assert_array_equal(found.X, expected.X)
@@ -357,7 +338,7 @@ def test_an_image_that_changes_after_it_was_read_is_computed_again(pictures: Pat
     np.testing.assert_allclose(found.X[red], found.X[blue], rtol=1e-5, atol=1e-6)
 
 
-def test_kept_parts_with_bad_images_are_refused_too(broken: Path, tmp_path: Path, monkeypatch) -> None:
+def test_kept_parts_with_bad_images_are_refused_too(broken: Path, tmp_path: Path) -> None:
     """Damage in the middle of a file, which a quick look doesn't see, and which was to be skipped at first."""
     data = tmp_path / "data"
     shutil.copytree(broken, data)
@@ -366,11 +347,7 @@ def test_kept_parts_with_bad_images_are_refused_too(broken: Path, tmp_path: Path
         content = bytearray((data / "train/red/04.png").read_bytes())
         content[200:1200] = bytes(1000)
         (data / name).write_bytes(content)
-    monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
-    interrupt_after(5, monkeypatch)
-    with pytest.raises(Interrupted):
-        extract(data, tmp_path / "file.npz")
-    monkeypatch.undo()
+    interrupted(data, tmp_path / "file.npz", shards=5)
     with pytest.raises(UserError, match=r"2 images can't be read"):
         extract(data, tmp_path / "file.npz", bad_data="error")
 
@@ -435,12 +412,15 @@ def test_names_of_other_encodings(suffix: str, pictures: Path, tmp_path: Path) -
 
 
 def test_more_views_keep_those_that_are_there(pictures: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(store_module, "_SHARD_ROWS", 48)
-    interrupt_after(2, monkeypatch)
-    with pytest.raises(Interrupted):
-        extract(pictures, tmp_path / "file.npz", views=2, batch_size=48)
-    interrupt_after(1, monkeypatch)  # the third view is the only one to be computed
-    assert extract(pictures, tmp_path / "file.npz", views=2, batch_size=48).is_file()
+    output = tmp_path / "file.npz"
+    interrupted(pictures, output, shards=3, rows=24, batch_size=24, views=1)
+    computed, write = [], FeatureStore.write
+    monkeypatch.setattr(
+        FeatureStore, "write", lambda self, shard, *rest: (computed.append(self.folder.name), write(self, shard, *rest))
+    )
+    extract(pictures, output, views=2, batch_size=24)
+    assert computed[0] == "view-1"  # what was left of it
+    assert set(computed) == {"view-1", "view-2"}
 
 
 def test_components_that_no_footer_holds_are_refused_before_the_work(pictures, tmp_path, monkeypatch) -> None:

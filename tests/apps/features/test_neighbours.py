@@ -85,7 +85,7 @@ def test_a_folder_of_queries(feature_file: Path, pictures: Path) -> None:
 def test_every_bad_query_is_named(feature_file: Path, tmp_path: Path) -> None:
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_text("no picture")
-    with pytest.raises(UserError, match=r"2 images can't be read:\n.*a.jpg.*\n.*b.jpg"):
+    with pytest.raises(UserError, match=r"Queries that can't be read:\n.*a.jpg.*\n.*b.jpg[^-]*$"):
         search(feature_file, tmp_path / "a.jpg", tmp_path / "b.jpg")
 
 
