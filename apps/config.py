@@ -111,8 +111,8 @@ class LossOptions(CheckedOptions):
 
 
 @dataclass(kw_only=True)
-class AugmentOptions(CheckedOptions):
-    """Random changes to pictures."""
+class PlacingOptions(CheckedOptions):
+    """Random changes to pictures that masks and boxes can follow."""
 
     min_scale: float = 0.35
     """The smallest share of the picture that a random crop shows; 1 for no crop."""
@@ -122,6 +122,18 @@ class AugmentOptions(CheckedOptions):
     """The probability of turning the picture upside down; 0.5 where up and down mean nothing, as in microscopy."""
     color_jitter: float = 0.0
     """The strength of random brightness, contrast and saturation."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        super().__post_init__()
+        check_range(self, "min_scale", "flip", "vertical_flip", most=1, group="augment")
+        check_range(self, "color_jitter", group="augment")
+
+
+@dataclass(kw_only=True)
+class AugmentOptions(PlacingOptions):
+    """Random changes to pictures."""
+
     policy: Literal["none", "randaugment", "trivialaugment"] = "none"
     """Random shears, turns, shifts and changes of colour: RandAugment (Cubuk 2020), TrivialAugment (Mueller 2021)."""
     erasing: float = 0.0
@@ -130,8 +142,7 @@ class AugmentOptions(CheckedOptions):
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "min_scale", "flip", "vertical_flip", "erasing", most=1, group="augment")
-        check_range(self, "color_jitter", group="augment")
+        check_range(self, "erasing", most=1, group="augment")
 
 
 @dataclass(kw_only=True)

@@ -130,6 +130,14 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
     return card
 
 
+def show_finished(run: RunFolder) -> Card:
+    """Print and return the card of a run that has nothing left to do."""
+    card = Card.read(run.card)
+    print(f"the run in '{run.path}' is finished; nothing was left to do")
+    print_card(card, where=run.card)
+    return card
+
+
 @contextmanager
 def _ending_well(run: RunFolder, data: FitData) -> Iterator[None]:
     """Say how to go on where a signal stopped the run, and stop the loaders' workers whatever happened."""

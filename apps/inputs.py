@@ -17,7 +17,7 @@ from ..datasets import (
     train_transform,
 )
 from .checkpoints import bad_images_error
-from .config import AugmentOptions, ComputeOptions
+from .config import AugmentOptions, ComputeOptions, PlacingOptions
 from .hardware import choose_device, choose_workers
 
 
@@ -27,10 +27,10 @@ class InputRecipe:
 
     Attributes:
         canvas: Height and width of what the trunk sees, in pixels.
-        mode: Fill the canvas and crop the centre, fit the picture and pad, or stretch it.
+        mode: Fill the canvas and crop the centre, fit the picture and pad, stretch it, or show it in windows.
         interpolation: Of the resizing.
         crop_fraction: In mode ``crop``: the share of the resized picture's shorter side that is kept.
-        fill: In mode ``pad``: the colour of the rest, a value between 0 and 1 a channel.
+        fill: In modes ``pad`` and ``window``: the colour of the rest, a value between 0 and 1 a channel.
         channels: Image channels.
     """
 
@@ -54,7 +54,7 @@ class InputRecipe:
         """Return the transform without randomness, for evaluation and use."""
         return eval_transform(self.canvas, self.interpolation, self.crop_fraction, mode=self.mode, fill=self.fill)
 
-    def augmentation(self, options: AugmentOptions) -> Transform:
+    def augmentation(self, options: PlacingOptions) -> Transform:
         """Return the transform with randomness, for training and for augmented views."""
         return train_transform(
             self.canvas,
@@ -63,9 +63,9 @@ class InputRecipe:
             flip=options.flip,
             vertical_flip=options.vertical_flip,
             color_jitter=options.color_jitter,
-            policy=options.policy,
-            erasing=options.erasing,
-        )
+            policy=options.policy if isinstance(options, AugmentOptions) else "none",
+            erasing=options.erasing if isinstance(options, AugmentOptions) else 0.0,
+        ).fitting(self.mode)
 
 
 def make_recipe(

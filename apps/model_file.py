@@ -17,7 +17,7 @@ from .task import Task
 
 FORMAT = 1
 #: Apps whose ``task.py`` can rebuild a task from its description.
-_APPS = ("classification",)
+_APPS = ("classification", "localization", "segmentation")
 
 
 def save_model(folder: Path, task: Task, card: Card, *, split: Path | None = None) -> None:
@@ -107,3 +107,16 @@ def load_model(path: str | Path) -> Task:
         raise UserError(f"'{folder / 'model.safetensors'}' can't be loaded: {error}") from error
     task.eval()
     return task
+
+
+def load_trained(path: str | Path) -> tuple[Task, dict[str, Any]]:
+    """Return a trained task as :func:`load_model` does, and the card's facts about its trunk."""
+    task = load_model(path)
+    trunk = read_description(path)[1]["backbone"]
+    facts = {
+        "name": trunk["name"],
+        "weights": trunk["weights"],
+        "fingerprint_before": trunk["fingerprint_after"],
+        "fingerprint_after": task.backbone.fingerprint(),
+    }
+    return task, facts

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any
@@ -18,7 +18,8 @@ from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from ..backbones.errors import UserError, did_you_mean
-from ..datasets import ResumableLoader
+from ..datasets import AnnotatedImages, ResumableLoader
+from ..datasets.findings import count
 from .card import Cost
 from .checkpoints import AtomicCheckpointIO, BadData
 from .config import RuntimeOptions, TrainingOptions
@@ -222,6 +223,19 @@ def describe_trained(task: Task, options: TrainingOptions) -> str:
     frozen = frozen_epochs(options.freeze)
     later = f", the trunk's from epoch {frozen + 1} on" if frozen else ""
     return f"{count_trained(task):,} of {parameters:,} parameters are trained{later}"
+
+
+def describe_training(task: Task, splits: Mapping[str, AnnotatedImages], options: TrainingOptions, *, head: str) -> str:
+    """Return two lines on what is about to be trained: trunk, head and parameters; data, split and canvas."""
+    train = splits["train"]
+    counts = ", ".join(f"{len(images):,} {split}" for split, images in splits.items())
+    height, width = task.description["inputs"]["canvas"]
+    return (
+        f"{options.backbone} ({options.weights}, freeze {options.freeze}) + {head} head: "
+        f"{describe_trained(task, options)}\n"
+        f"{options.data}: {count(len(train.classes), 'class', 'classes')}, {counts} images "
+        f"(split: {train.split_origin}); canvas {height}x{width}"
+    )
 
 
 def measure_cost(

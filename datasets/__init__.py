@@ -25,16 +25,19 @@ from .images import (
     read_image,
 )
 from .loading import ResumableLoader, SampleDataset
+from .masks import DrawnMask, MaskFile, MaskSource
 from .mixing import Mixing
-from .open import open_dataset
+from .open import KINDS, Kind, guess_kind, open_dataset
 from .pictures import list_pictures
 from .randomness import seeded
-from .sample import BadSample, Batch, Context, DataError, Record, Sample, TargetEncoder, collate
+from .sample import IGNORED, BadSample, Batch, Context, DataError, Record, Sample, TargetEncoder, collate
 from .splits import fold_splits, read_split, stratified_split, write_split
-from .transforms import AugmentPolicy, FitMode, Transform, eval_transform, train_transform
+from .transforms import AugmentPolicy, FitMode, Placed, Spatial, Transform, eval_transform, train_transform
 
 __all__ = [
+    "IGNORED",
     "IMAGE_EXTENSIONS",
+    "KINDS",
     "MAX_PIXELS",
     "SEVERITIES",
     "AnnotatedImages",
@@ -43,19 +46,25 @@ __all__ = [
     "Batch",
     "Context",
     "DataError",
+    "DrawnMask",
     "EpochBatches",
     "Excerpt",
     "FileState",
     "Finding",
     "FitMode",
     "ImageFacts",
+    "Kind",
+    "MaskFile",
+    "MaskSource",
     "Mixing",
+    "Placed",
     "Record",
     "Report",
     "ResumableLoader",
     "Sample",
     "SampleDataset",
     "Severity",
+    "Spatial",
     "TargetEncoder",
     "Transform",
     "balanced_weights",
@@ -69,6 +78,7 @@ __all__ = [
     "find_bad_images",
     "find_duplicates",
     "fold_splits",
+    "guess_kind",
     "identify_contents",
     "inspect_image",
     "list_pictures",

@@ -27,12 +27,13 @@ class AnnotatedImages:
     found: Mapping[str, tuple[Record, ...]]
     """As ``splits``, but before anything was cut; the only key is the empty text where there were no splits."""
     classes: tuple[str, ...]
-    """Sorted, and the same whichever split was opened: the classes of ``train`` where there is one."""
+    """The same whichever split was opened: in the order that the data set gives them, else the sorted ones of
+    ``train``, or of everything where there are no splits."""
     format: str
-    """``image_folder``, ``table`` or ``voc``."""
+    """``image_folder``, ``table``, ``voc``, ``mask_folder`` or ``coco``."""
     splits_origin: str
-    """Where ``splits`` come from: ``folders``, ``column``, ``lists`` (of VOC), ``file``, ``seeded 0.2 of train, seed
-    0``, or ``fold 2 of 5, seed 0 of train+val``."""
+    """Where ``splits`` come from: ``folders``, ``column``, ``lists`` (of VOC), ``files`` (of COCO), ``file``, ``seeded
+    0.2 of train, seed 0``, or ``fold 2 of 5, seed 0 of train+val``."""
     notes: tuple[str, ...] = ()
     """What its owner may want to know, such as files that were left out; full sentences."""
 
@@ -124,7 +125,8 @@ class AnnotatedImages:
         digest = hashlib.sha256(json.dumps(self.classes).encode())
         for record, content in zip(self.records, excerpts or read_excerpts(self.records), strict=True):
             row = [record.name, {key: record.targets[key] for key in sorted(record.targets)}, content]
-            digest.update(json.dumps(row).encode() + b"\n")
+            # a mask is told by its file's content, which is no more in the record than the picture's
+            digest.update(json.dumps(row, default=lambda target: target.identity()).encode() + b"\n")
         return digest.hexdigest()
 
 

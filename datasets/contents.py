@@ -20,6 +20,8 @@ class Contents:
     """What was left aside, in full sentences."""
     faults: list[str] = field(default_factory=list)
     """What is wrong with single rows, files or folders, in full sentences that name them; all else is in ``splits``."""
+    order: tuple[str, ...] = ()
+    """The classes in their own order, where the data set says which there are; empty: those that occur, sorted."""
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
@@ -31,7 +33,9 @@ class Contents:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, sorted; those of ``train`` where there is one."""
+        """The names of the classes; without an order of their own sorted, those of ``train`` where there is one."""
+        if self.order:
+            return self.order
         everything = [record for records in self.splits.values() for record in records]
         trained_on = self.splits.get("", self.splits.get("train", ()))
         return tuple(sorted({name for record in trained_on or everything for name in class_names(record)}))

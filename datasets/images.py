@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from .boxes import boxes_fault
 from .sample import BadSample, DataError, Record
 
 IMAGE_EXTENSIONS = (
@@ -160,6 +161,23 @@ def convert_image(image: Image.Image, name: Path | str, *, channels: int = 3) ->
     return _upright(_flatten(image, "RGB" if channels == 3 else "L", name), image)
 
 
+def picture_size(path: Path | str) -> tuple[int, int]:
+    """Return height and width of the upright picture, reading no more than the file's header.
+
+    Raises:
+        DataError: As ``read_image``, as far as the header tells.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            _check_size(file.seek(0, os.SEEK_END), path)
+            file.seek(0)
+            with _open(file, path) as image:
+                is_turned = _orientation(image) in (5, 6, 7, 8)
+                return (image.width, image.height) if is_turned else (image.height, image.width)
+    except OSError as error:
+        raise _file_error(path, error) from error
+
+
 def check_image(path: Path | str) -> str | None:
     """Return why a picture can't be read, or None; reads only its head and tail where these settle it.
 
@@ -178,14 +196,28 @@ def check_image(path: Path | str) -> str | None:
 
 
 def find_bad_images(records: Sequence[Record], *, workers: int = 8) -> list[BadSample]:
-    """Check every record's picture with ``check_image``, in threads, and return the bad ones in the records' order."""
+    """Check every record in threads, and return the bad ones in the records' order.
+
+    Their pictures are checked with ``check_image``; masks say themselves what is wrong with them, and boxes have to lie
+    in the picture.
+    """
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        reasons = pool.map(check_image, [record.path for record in records])
+        reasons = pool.map(_check_record, records)
         return [
             BadSample(index=index, name=record.name, path=record.path, reason=reason)
             for index, (record, reason) in enumerate(zip(records, reasons, strict=True))
             if reason is not None
         ]
+
+
+def _check_record(record: Record) -> str | None:
+    reason = check_image(record.path)
+    if reason is None and "mask" in record.targets:
+        fault: str | None = record.targets["mask"].fault
+        return fault
+    if reason is None and "boxes" in record.targets:
+        return boxes_fault(record.targets["boxes"], picture_size(record.path), str(record.path))
+    return reason
 
 
 @cache

@@ -77,17 +77,19 @@ class SampleDataset(Dataset[Sample | BadSample]):
             if state is not None:
                 state = state_of(state[:3], content)
             picture = decode_image(content, record.path, channels=self.channels)
+            spatial = self._encode.spatial(record, (picture.height, picture.width))
         except DataError as error:
             return BadSample(index=index, name=record.name, path=record.path, reason=str(error), state=state)
         with seeded(self.seed, *key):
-            image, valid_size = self.transform(picture)
+            placed = self.transform.place(picture, spatial)
         return Sample(
-            image=image,
+            image=placed.image,
             index=index,
             name=record.name,
             original_size=(picture.height, picture.width),
-            valid_size=valid_size,
-            targets=self._encode(record),
+            valid_size=placed.valid_size,
+            targets={**self._encode(record), **placed.targets},
+            windows=placed.windows,
             state=state,
         )
 

@@ -1,27 +1,51 @@
 """Opening a data set: finding out what a path is, or saying why it can't be used."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal, get_args
 
 from ..backbones.errors import did_you_mean
 from .annotated_images import AnnotatedImages, note_splits
+from .coco import find_coco_files, read_coco_boxes, read_coco_masks
 from .contents import Contents, raise_faults
 from .image_folder import describe_folder, read_image_folder
+from .mask_folder import holds_mask_folders, read_mask_folder
 from .sample import DataError, Record
 from .splits import ALL, apply_split, read_split, stratified_split
-from .table import TABLE_EXTENSIONS, read_table
-from .voc import find_voc_below, holds_voc, read_voc
+from .table import TABLE_EXTENSIONS, kind_of_table, read_box_table, read_mask_table, read_table
+from .voc import find_voc_below, holds_voc, holds_voc_masks, read_voc, read_voc_boxes, read_voc_masks
 
-_ORIGINS = {"image_folder": "folders", "table": "column", "voc": "lists"}
+Kind = Literal["labels", "masks", "boxes"]
+"""What a task needs to know of each image: its class or classes, the class of each pixel, or where its object is."""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_ORIGINS = {
+    "image_folder": "folders",
+    "table": "column",
+    "voc": "lists",
+    "mask_folder": "folders",
+    "coco": "files",
+}
 """What the splits that a data set has are made of."""
 
-_READERS = {"image_folder": read_image_folder, "table": read_table, "voc": read_voc}
+_READERS: dict[Kind, dict[str, Callable[[Path], Contents]]] = {
+    "labels": {"image_folder": read_image_folder, "table": read_table, "voc": read_voc},
+    "masks": {
+        "mask_folder": read_mask_folder,
+        "table": read_mask_table,
+        "voc": read_voc_masks,
+        "coco": read_coco_masks,
+    },
+    "boxes": {"table": read_box_table, "voc": read_voc_boxes, "coco": read_coco_boxes},
+}
 
 
 def open_dataset(
     path: Path | str,
     split: str,
     *,
+    kind: Kind = "labels",
     split_seed: int = 0,
     val_fraction: float = 0.2,
     split_file: Path | None = None,
@@ -35,8 +59,9 @@ def open_dataset(
 
     Args:
         path: A folder with class folders (see ``image_folder.py``), a folder in the VOC layout (see ``voc.py``), or a
-            CSV or Parquet table (see ``table.py``).
+            CSV or Parquet table (see ``table.py``). For masks see ``mask_folder.py`` and ``coco.py``.
         split: ``train``, ``val``, ``test`` or a synonym, or ``all``.
+        kind: What has to be known of each image; the same folder may hold several.
         split_seed: The seed of the cut.
         val_fraction: The share of the cut.
         split_file: A file of ``write_split`` that overrides all this; records it doesn't list are left out and noted.
@@ -44,7 +69,9 @@ def open_dataset(
     Raises:
         DataError: Saying what is wrong with the path, the layout, the split or a class, and what is understood.
     """
-    opened, faults = open_with_faults(path, split_seed=split_seed, val_fraction=val_fraction, split_file=split_file)
+    opened, faults = open_with_faults(
+        path, kind=kind, split_seed=split_seed, val_fraction=val_fraction, split_file=split_file
+    )
     raise_faults(opened.root, faults)
     return opened.select(split)
 
@@ -52,6 +79,7 @@ def open_dataset(
 def open_with_faults(
     path: Path | str,
     *,
+    kind: Kind = "labels",
     split_seed: int = 0,
     val_fraction: float = 0.2,
     split_file: Path | None = None,
@@ -65,8 +93,8 @@ def open_with_faults(
         DataError: As ``open_dataset``, where nothing sound is left or it can't be told what the path is.
     """
     root = Path(path)
-    layout = _find_format(root)
-    contents = _READERS[layout](root)
+    layout = _find_format(root, kind)
+    contents = _READERS[kind][layout](root)
     if split_file is not None or not any(contents.splits.values()):
         raise_faults(root, contents.faults)
     found, notes = contents.splits, list(contents.notes)
@@ -84,20 +112,48 @@ def open_with_faults(
     return opened, contents.faults
 
 
-def _find_format(root: Path) -> str:
+def guess_kind(path: Path | str) -> Kind:
+    """Return what a data set seems to be made for, where nobody says it: masks before labels before boxes."""
+    root = Path(path)
+    if root.is_dir():
+        return "masks" if holds_mask_folders(root) and not holds_voc(root) else "labels"
+    return kind_of_table(root) if root.suffix.lower() in TABLE_EXTENSIONS else "labels"
+
+
+def _find_format(root: Path, kind: Kind) -> str:
     if not root.exists():
         near = did_you_mean(root.name, [entry.name for entry in root.parent.iterdir()]) if root.parent.is_dir() else ""
         raise DataError(f"{root}: there is no such file or folder.{near}")
     if root.is_dir():
-        if not holds_voc(root) and (below := find_voc_below(root)):
-            names = " or ".join(f"'{folder}'" for folder in below)
-            raise DataError(f"{root}: the VOC layout (JPEGImages, Annotations) begins below it. Did you mean {names}?")
-        return "voc" if holds_voc(root) else "image_folder"
+        return _find_folder_format(root, kind)
     if root.suffix.lower() in TABLE_EXTENSIONS:
         return "table"
+    if kind != "labels" and root.suffix.lower() == ".json":
+        return "coco"
     raise DataError(
         f"{root}: a data set is a folder or a table ({', '.join(TABLE_EXTENSIONS)}), not a file like this. The folder "
         f"around it holds {describe_folder(root.parent)}."
+    )
+
+
+def _find_folder_format(root: Path, kind: Kind) -> str:
+    if not holds_voc(root) and (below := find_voc_below(root)):
+        names = " or ".join(f"'{folder}'" for folder in below)
+        raise DataError(f"{root}: the VOC layout (JPEGImages, Annotations) begins below it. Did you mean {names}?")
+    if kind == "labels":
+        return "voc" if holds_voc(root) else "image_folder"
+    if kind == "masks" and holds_voc_masks(root):
+        return "voc"
+    if kind == "boxes" and holds_voc(root):
+        return "voc"
+    if find_coco_files(root):
+        return "coco"
+    if kind == "masks":
+        return "mask_folder"
+    raise DataError(
+        f"{root}: no boxes found; it holds {describe_folder(root)}. Understood are: the VOC layout (JPEGImages, "
+        "Annotations), COCO JSON files, and a table with the columns path, label, xmin, ymin, xmax, ymax, given by its "
+        "own path."
     )
 
 

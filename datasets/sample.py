@@ -8,7 +8,17 @@ key                   in a ``Record``             in a ``Sample``               
 ``label``             the class's name, text      int64 scalar, the class's index    int64 ``[B]``
 ``labels``            names, a tuple of text      float32 ``[K]``, 1 where it holds  float32 ``[B, K]``
 ``subject``           who or what is shown, text  -                                  -
+``mask``              a ``Mask`` (``masks.py``)   uint8 ``[H, W]`` on the canvas     uint8 ``[B, H, W]``
+``full_mask``         -                           uint8, as large as the picture     a list of B of them
+``boxes``             tuples xmin, ymin, xmax,    float32 ``[M, 4]`` on the canvas   a list of B of them
+                      ymax of its ``label``
+``full_boxes``        -                           float32, in the picture's pixels   a list of B of them
 ====================  ==========================  =================================  ==========================
+
+Mask values are indices of classes, and 255 (``IGNORED``) where a pixel counts for nothing. Where a pixel may be of
+several classes a mask is ``[K, H, W]`` instead, of 0, 1 and 255. ``full_mask`` and ``full_boxes`` are there in
+evaluation only, for figures in the pixels of the file. Boxes are ``xyxy`` in pixels of the upright picture, the upper
+bounds exclusive; those of a record all show its label, the largest first.
 
 A patient, person, animal or thing is a ``subject`` if several images may show the same one; images of one subject are
 never on both sides of a cut. No network sees it, so it isn't encoded.
@@ -24,13 +34,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Mask, TVTensor
 
 from ..backbones.errors import UserError, did_you_mean
+from .boxes import boxes_fault
 from .file_state import FileState
 
 
 class DataError(UserError):
     """Something in a data set that its owner can mend; the message names the file, and the row where there is one."""
+
+
+IGNORED = 255
+"""The value of mask pixels that count neither for the loss nor for any figure."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +65,7 @@ class Sample:
     """One image on its canvas, ready to be batched."""
 
     image: Tensor
-    """uint8 ``[C, H, W]``."""
+    """uint8 ``[C, H, W]``; or windows of the picture, each as large as the canvas, ``[T, C, H, W]``."""
     index: int
     """The place of its record in the data set."""
     name: str
@@ -58,6 +74,8 @@ class Sample:
     valid_size: tuple[int, int]
     """Height and width of the part of the canvas, from its top left corner, that is picture."""
     targets: dict[str, Tensor]
+    windows: Tensor | None = None
+    """int64 ``[T, 2]``: where each window's top left corner lies in the picture, in pixels; None without windows."""
     state: FileState | None = None
     """Of the file that was read, where that was asked for."""
 
@@ -85,6 +103,9 @@ class Context:
     """int64 ``[B, 2]``: height and width of the part of the canvas, from its top left corner, that is picture."""
     original_sizes: Tensor
     """int64 ``[B, 2]``: height and width before resizing, for results in the pixels of the file."""
+    windows: Tensor | None = None
+    """int64 ``[T, 3]``, where the images are windows of larger pictures: for each the place of its picture among the
+    ``B``, and its top and left there. ``valid_sizes`` are then those of the pictures."""
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Context":
         """Return the context with its tensors on ``device``."""
@@ -92,11 +113,17 @@ class Context:
             self,
             valid_sizes=self.valid_sizes.to(device, non_blocking=non_blocking),
             original_sizes=self.original_sizes.to(device, non_blocking=non_blocking),
+            windows=None if self.windows is None else self.windows.to(device, non_blocking=non_blocking),
         )
 
     def pin_memory(self) -> "Context":
         """Return the context with its tensors in page-locked memory."""
-        return replace(self, valid_sizes=self.valid_sizes.pin_memory(), original_sizes=self.original_sizes.pin_memory())
+        return replace(
+            self,
+            valid_sizes=self.valid_sizes.pin_memory(),
+            original_sizes=self.original_sizes.pin_memory(),
+            windows=None if self.windows is None else self.windows.pin_memory(),
+        )
 
 
 @dataclass
@@ -104,7 +131,8 @@ class Batch:
     """Samples side by side: either images, or the features of a frozen trunk that were stored for them."""
 
     images: Tensor | None
-    """uint8 ``[B, C, H, W]``; None in a batch of features, and where every sample is bad."""
+    """uint8 ``[B, C, H, W]``, or ``[T, C, H, W]`` of windows; None in a batch of features, and where every sample is
+    bad."""
     features: dict[str, Tensor] | None
     """Stored features by level; None in a batch of images."""
     context: Context
@@ -152,7 +180,9 @@ class Batch:
 def collate(samples: Sequence[Sample | BadSample]) -> Batch:
     """Put samples side by side; the bad ones go to ``skipped`` and leave the others' order as it is."""
     good = [sample for sample in samples if isinstance(sample, Sample)]
-    images = torch.stack([sample.image for sample in good]) if good else None
+    windows = _join_windows(good)
+    join = torch.stack if windows is None else torch.cat
+    images = join([sample.image for sample in good]) if good else None
     return Batch(
         images=images,
         features=None,
@@ -160,8 +190,11 @@ def collate(samples: Sequence[Sample | BadSample]) -> Batch:
             canvas=(0, 0) if images is None else (images.shape[-2], images.shape[-1]),
             valid_sizes=_sizes([sample.valid_size for sample in good]),
             original_sizes=_sizes([sample.original_size for sample in good]),
+            windows=windows,
         ),
-        targets={key: _join([sample.targets[key] for sample in good]) for key in (good[0].targets if good else ())},
+        targets={
+            key: _join(key, [sample.targets[key] for sample in good]) for key in (good[0].targets if good else ())
+        },
         indices=torch.tensor([sample.index for sample in good], dtype=torch.int64),
         names=[sample.name for sample in good],
         skipped=[sample for sample in samples if isinstance(sample, BadSample)],
@@ -173,8 +206,23 @@ def _sizes(sizes: list[tuple[int, int]]) -> Tensor:
     return torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
 
 
-def _join(values: list[Tensor]) -> Tensor | list[Tensor]:
-    alike = all(value.shape == values[0].shape for value in values)
+def _join_windows(samples: Sequence[Sample]) -> Tensor | None:
+    """Return where the windows of all samples lie, ``[T, 3]``."""
+    if not samples or samples[0].windows is None:
+        return None
+    found = []
+    for place, sample in enumerate(samples):
+        assert sample.windows is not None
+        found.append(torch.cat([torch.full((len(sample.windows), 1), place), sample.windows], dim=1))
+    return torch.cat(found)
+
+
+#: Targets that are as large as the picture, or as many as its objects: a list even where they happen to agree.
+_RAGGED = ("full_mask", "boxes", "full_boxes")
+
+
+def _join(key: str, values: list[Tensor]) -> Tensor | list[Tensor]:
+    alike = key not in _RAGGED and all(value.shape == values[0].shape for value in values)
     return torch.stack(values) if alike else values
 
 
@@ -200,6 +248,28 @@ class TargetEncoder:
             holds[[self._find(name, record) for name in record.targets["labels"]]] = 1
             encoded["labels"] = holds
         return encoded
+
+    def spatial(self, record: Record, size: tuple[int, int]) -> dict[str, TVTensor]:
+        """Return what of the record's targets moves with the picture: ``mask`` and ``boxes``.
+
+        Args:
+            record: The record.
+            size: Height and width of the upright picture, in pixels.
+
+        Raises:
+            DataError: The mask can't be read or has another size, or a box has no area or reaches out of the picture;
+                naming it.
+        """
+        found: dict[str, TVTensor] = {}
+        if "mask" in record.targets:
+            found["mask"] = Mask(record.targets["mask"].read(self.classes, size))
+        if "boxes" in record.targets:
+            if fault := boxes_fault(record.targets["boxes"], size, str(record.path)):
+                raise DataError(fault)
+            boxes = torch.tensor(record.targets["boxes"], dtype=torch.float32).reshape(-1, 4)
+            boxes = boxes.clamp(min=0).minimum(torch.tensor([size[1], size[0]] * 2))
+            found["boxes"] = BoundingBoxes(boxes, format=BoundingBoxFormat.XYXY, canvas_size=size)  # type: ignore[call-overload]
+        return found
 
     def check(self, records: Sequence[Record]) -> None:
         """Raise the ``DataError`` of the first record whose class isn't known, before any image is read."""

@@ -6,6 +6,9 @@ column          meaning
 ``path``        the image, absolute or relative to the table's folder
 ``label``       its one class, taken as text: ``01`` stays ``01``
 ``labels``      instead of ``label``: any number of classes with ``;`` between them, or a list column in Parquet
+``mask``        for segmentation, instead of them: the mask (``masks.py``), absolute or relative to the table's folder
+``xmin`` ...    for localization, beside ``label``: ``xmin``, ``ymin``, ``xmax``, ``ymax`` of a box in pixels of the
+                upright picture, the upper bounds exclusive; several boxes of an image stand in several rows
 ``subject``     optional: who or what is shown, a patient for example; no cut puts its images on both sides
 ``split``       optional: train, val or test, or a synonym
 ==============  ================================================================================================
@@ -14,18 +17,23 @@ Other columns are passed over. A row's number in messages is the line a text edi
 """
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Literal
 
 from ..backbones.errors import did_you_mean
+from .boxes import Box, keep_sound, note_dropped
+from .coded_masks import MaskPair, code_masks
 from .contents import Contents, raise_faults
 from .sample import DataError, Record
 from .splits import SPLITS, find_split
 
 TABLE_EXTENSIONS = (".csv", ".tsv", ".parquet")
 
-_COLUMNS = ("path", "label", "labels", "subject", "split")
+_BOX = ("xmin", "ymin", "xmax", "ymax")
+
+_COLUMNS = ("path", "label", "labels", "mask", *_BOX, "subject", "split")
 
 _LIKE_SUBJECT = {
     *("subject", "subjects", "subject_id", "subject_name", "person", "person_id", "patient", "patient_id"),
@@ -36,7 +44,7 @@ _Row = dict[str, Any]
 
 
 def read_table(path: Path) -> Contents:
-    """Read a table of images; no picture is opened.
+    """Read a table of images with labels; no picture is opened.
 
     Returns:
         What it holds. Its ``faults`` name the rows: a number of values that isn't the columns', quotes that don't
@@ -46,21 +54,94 @@ def read_table(path: Path) -> Contents:
     Raises:
         DataError: Naming the file: the table can't be read or is empty, a column is missing.
     """
-    contents = Contents({})
-    columns, rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, contents)
-    _check_columns(columns, path)
+    contents, rows = _open_table(path, _check_label_columns)
     records: list[tuple[str, Record]] = []
     seen: dict[str, int] = {}
     for number, row in rows:
-        faults = list(_find_faults(row, number, seen, path))
+        faults = [*_find_faults(row, number, path), *_find_repeated(row, number, seen, path)]
         contents.faults += faults
         if not faults:
             records.append(_read_row(row, path.parent))
+    return _finish(contents, records, path)
+
+
+def read_mask_table(path: Path) -> Contents:
+    """Read a table of images with masks; the masks are opened, to find the classes and what is wrong with them.
+
+    Raises:
+        DataError: As ``read_table``; or the list of classes beside the table can't be read.
+    """
+    contents, rows = _open_table(path, lambda columns, _: _require(["path", "mask"], columns, path))
+    pairs: list[MaskPair] = []
+    splits: dict[str, str] = {}
+    seen: dict[str, int] = {}
+    for number, row in rows:
+        faults = [*_find_faults(row, number, path), *_find_repeated(row, number, seen, path)]
+        if not _text(row["mask"]):
+            faults.append(f"{path}, row {number}: the mask of '{_text(row['path'])}' is empty.")
+        contents.faults += faults
+        if not faults:
+            split, record = _read_row(row, path.parent)
+            splits[record.name] = split
+            pairs.append(MaskPair(record, path.parent / _text(row["mask"])))
+    coded = code_masks(path.parent, pairs)
+    contents.order, contents.notes = coded.classes, [*contents.notes, *coded.notes]
+    return _finish(contents, [(splits[record.name], record) for record in coded.records], path)
+
+
+def read_box_table(path: Path) -> Contents:
+    """Read a table of images with a label and one or more boxes each; no picture is opened.
+
+    Raises:
+        DataError: As ``read_table``.
+    """
+    contents, rows = _open_table(path, lambda columns, _: _require(["path", "label", *_BOX], columns, path))
+    found: dict[str, tuple[str, Record]] = {}
+    boxes: dict[str, list[Box]] = {}
+    for number, row in rows:
+        faults, box = list(_find_faults(row, number, path)), _read_box(row, f"{path}, row {number}")
+        faults += [box] if isinstance(box, str) else []
+        if not faults:
+            read = _read_row(row, path.parent)
+            first = found.setdefault(read[1].name, read)
+            if first != read:
+                faults.append(f"{path}, row {number}: '{read[1].name}' has another label, subject or split before.")
+        contents.faults += faults
+        if not faults and not isinstance(box, str):
+            boxes.setdefault(read[1].name, []).append(box)
+    records = [
+        (split, replace(record, targets={**record.targets, "boxes": keep_sound(boxes[name])}))
+        for name, (split, record) in found.items()
+        if name in boxes
+    ]
+    contents.notes += note_dropped(
+        path, sum(map(len, boxes.values())), sum(len(record.targets["boxes"]) for _, record in records)
+    )
+    return _finish(contents, records, path)
+
+
+def kind_of_table(path: Path) -> Literal["labels", "masks", "boxes"]:
+    """Return what a table's columns say of its images."""
+    columns = (_read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, Contents({})))[0]
+    if "mask" in columns:
+        return "masks"
+    return "boxes" if {*_BOX} <= set(columns) else "labels"
+
+
+def _open_table(path: Path, check: Callable[[list[str], Path], None]) -> tuple[Contents, Iterable[tuple[int, _Row]]]:
+    contents = Contents({})
+    columns, rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, contents)
+    check(columns, path)
+    _check_columns(columns, path)
+    contents.notes += _note_subjects(columns, path)
+    return contents, rows
+
+
+def _finish(contents: Contents, records: list[tuple[str, Record]], path: Path) -> Contents:
     if not records and not contents.faults:
         raise DataError(f"{path}: the table has no rows.")
     contents.faults += _none_exists([record for _, record in records], path)
     contents.splits = _sort_out(records)
-    contents.notes += _note_subjects(columns, path)
     return contents
 
 
@@ -123,25 +204,43 @@ def _read_parquet(path: Path) -> tuple[list[str], Iterable[tuple[int, _Row]]]:
 
 def _check_columns(columns: list[str], path: Path) -> None:
     present = ", ".join(columns) or "none"
-    if "path" not in columns:
-        raise DataError(f"{path}: the column 'path' is missing; columns: {present}.{_near('path', columns)}")
     if twice := [name for name in _COLUMNS if columns.count(name) > 1]:
         raise DataError(
             f"{path}: the column '{twice[0]}' is there {columns.count(twice[0])} times; columns: {present}."
         )
-    if ("label" in columns) == ("labels" in columns):
-        problem = "'label' and 'labels' can't both be there" if "label" in columns else "the column 'label' is missing"
-        near = "" if "label" in columns else _near("label", columns)
-        raise DataError(f"{path}: {problem}; columns: {present}.{near}")
     if "split" not in columns and (near := did_you_mean("split", columns)):
         # without a word, rows that were kept for testing would be trained on
         wording = near.replace("Did you mean", "Is it").replace("?", "? Call it 'split', or something else.")
         raise DataError(f"{path}: there is no column 'split'; columns: {present}.{wording}")
 
 
+def _check_label_columns(columns: list[str], path: Path) -> None:
+    present = ", ".join(columns) or "none"
+    _require(["path"], columns, path)
+    if ("label" in columns) == ("labels" in columns) and columns.count("label") < 2:
+        problem = "'label' and 'labels' can't both be there" if "label" in columns else "the column 'label' is missing"
+        near = "" if "label" in columns else _near("label", columns)
+        raise DataError(f"{path}: {problem}; columns: {present}.{near}")
+
+
+def _require(names: Sequence[str], columns: list[str], path: Path) -> None:
+    for name in names:
+        if name not in columns:
+            present = ", ".join(columns) or "none"
+            raise DataError(f"{path}: the column '{name}' is missing; columns: {present}.{_near(name, columns)}")
+
+
 def _near(wanted: str, columns: list[str]) -> str:
     """Return the question whether one of the columns was meant to be the wanted one."""
-    usual = {"path": ("image", "file", "filename", "file_name", "image_path"), "label": ("class", "category", "target")}
+    usual = {
+        "path": ("image", "file", "filename", "file_name", "image_path"),
+        "label": ("class", "category", "target"),
+        "mask": ("mask_path", "annotation", "segmentation"),
+        **{
+            name: (name[1:] + name[0], f"{name[0]}_{name[1:]}", name[0] + {"min": "1", "max": "2"}[name[1:]])
+            for name in _BOX
+        },
+    }
     by_lower_case = {name.lower(): name for name in columns}
     likely = next((by_lower_case[name] for name in (wanted, *usual[wanted]) if name in by_lower_case), None)
     if likely is None:
@@ -160,13 +259,11 @@ def _note_subjects(columns: list[str], path: Path) -> list[str]:
     ]
 
 
-def _find_faults(row: _Row, number: int, seen: dict[str, int], table: Path) -> Iterator[str]:
-    """Return what is wrong with a row, and note in which row its image was seen first."""
+def _find_faults(row: _Row, number: int, table: Path) -> Iterator[str]:
+    """Return what is wrong with a row."""
     where, path = f"{table}, row {number}", _text(row["path"])
     if not path:
         yield f"{where}: the path is empty."
-    elif seen.setdefault(_name(path), number) != number:
-        yield f"{where}: the image '{_name(path)}' is in row {seen[_name(path)]} already."
     if "label" in row and not _text(row["label"]):
         yield f"{where}: the label of '{path}' is empty."
     if "subject" in row and not _text(row["subject"]):
@@ -178,13 +275,29 @@ def _find_faults(row: _Row, number: int, seen: dict[str, int], table: Path) -> I
         yield f"{where}: the split '{split}' isn't one of {', '.join(SPLITS)}.{did_you_mean(split, SPLITS)}"
 
 
+def _find_repeated(row: _Row, number: int, seen: dict[str, int], table: Path) -> Iterator[str]:
+    """Return whether a row's image stands in a row before, and note in which row it was seen first."""
+    name = _name(_text(row["path"]))
+    if _text(row["path"]) and seen.setdefault(name, number) != number:
+        yield f"{table}, row {number}: the image '{name}' is in row {seen[name]} already."
+
+
+def _read_box(row: _Row, where: str) -> Box | str:
+    """Return the box of a row, or what is wrong with it."""
+    try:
+        box = tuple(float(_text(row[name])) for name in _BOX)
+    except ValueError:
+        return f"{where}: a box is four numbers, not {', '.join(_text(row[name]) for name in _BOX)}."
+    return (box[0], box[1], box[2], box[3])
+
+
 def _read_row(row: _Row, folder: Path) -> tuple[str, Record]:
     """Return the split, empty where there are none, and the record of a row without faults."""
     path = _text(row["path"])
     targets: dict[str, Any] = {}
     if "label" in row:
         targets["label"] = _text(row["label"])
-    else:
+    elif "labels" in row:
         labels = row["labels"] if isinstance(row["labels"], list) else _text(row["labels"]).split(";")
         targets["labels"] = tuple(dict.fromkeys(text for label in labels if (text := _text(label))))
     if "subject" in row:

@@ -5,8 +5,9 @@ Built from torchvision's transforms v2 on Pillow images, whose resizing filters 
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -15,24 +16,62 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional
+from torchvision.tv_tensors import BoundingBoxes, Mask, TVTensor
 
 from ..backbones.errors import UserError, unknown
+from .sample import IGNORED
 
 Size = tuple[int, int]
 """Height and width in pixels."""
 
-Transform = Callable[[Image.Image], tuple[Tensor, Size]]
-"""Returns the canvas, uint8 ``[C, H, W]``, and the height and width of the part of it, from its top left corner, that
-is picture."""
+Spatial = Mapping[str, TVTensor]
+"""Targets that move with the picture: ``mask`` and ``boxes``, in its pixels."""
 
-FitMode = Literal["crop", "pad", "stretch"]
+FitMode = Literal["crop", "pad", "stretch", "window"]
 
 AugmentPolicy = Literal["none", "randaugment", "trivialaugment"]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A picture and its targets on the canvas.
+
+    Attributes:
+        image: uint8 ``[C, H, W]``, or ``[T, C, H, W]`` windows.
+        valid_size: Height and width of the part of the canvas, from its top left corner, that is picture; of windows
+            those of the picture that they are of.
+        targets: Masks and boxes as plain tensors (``sample.py``).
+        windows: int64 ``[T, 2]``: the top left corners of windows.
+    """
+
+    image: Tensor
+    valid_size: Size
+    targets: dict[str, Tensor]
+    windows: Tensor | None = None
+
+
+class Transform(ABC):
+    """Brings pictures of any size onto a canvas."""
+
+    @abstractmethod
+    def place(self, picture: Image.Image, spatial: Spatial) -> Placed:
+        """Return the picture on the canvas, with the targets that move with it."""
+
+    def __call__(self, picture: Image.Image) -> tuple[Tensor, Size]:
+        """Return a picture without targets: the canvas, uint8 ``[C, H, W]``, and the size of what of it is picture."""
+        placed = self.place(picture, {})
+        return placed.image, placed.valid_size
+
 
 _INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
 _ASPECT_RATIOS = (3 / 4, 4 / 3)
 _POLICIES = {"randaugment": v2.RandAugment, "trivialaugment": v2.TrivialAugmentWide}
 _MID_GREY = 128
+#: How much neighbouring windows overlap, as a share of the canvas: what lies near a window's border is seen better in
+#: the next one. A third is what mmsegmentation's published sliding windows take.
+_OVERLAP = 1 / 3
+#: The least share of a box's area that a random crop shows; with less the picture hardly shows the object.
+_KEPT_BOX = 0.5
 
 
 def train_transform(
@@ -45,7 +84,7 @@ def train_transform(
     color_jitter: float = 0.0,
     policy: AugmentPolicy = "none",
     erasing: float = 0.0,
-) -> Transform:
+) -> "TrainTransform":
     """Return a random crop of the picture, or all of it, resized to the canvas, perhaps mirrored, distorted and erased.
 
     The crop is that of Szegedy et al. 2015 (Going deeper with convolutions, section 6), whose smallest area of 0.08 is
@@ -102,9 +141,10 @@ def eval_transform(
         crop_fraction: In mode ``crop``, the share of the resized picture's shorter side that the canvas shows; 0.875
             is the 224 of 256 of the ImageNet evaluations.
         mode: ``crop`` shows the middle of the picture; ``pad`` shows all of it in the canvas's top left corner;
-            ``stretch`` shows all of it with its proportions changed.
-        fill: In mode ``pad``, the colour of the rest, a value between 0 and 1 a channel, or one for all; with the mean
-            that the trunk subtracts, the rest becomes zero.
+            ``stretch`` shows all of it with its proportions changed; ``window`` shows it pixel by pixel in overlapping
+            windows, each as large as the canvas.
+        fill: In modes ``pad`` and ``window``, the colour of the rest, a value between 0 and 1 a channel, or one for
+            all; with the mean that the trunk subtracts, the rest becomes zero.
     """
     if not 0 < crop_fraction <= 1:
         raise UserError(f"The crop fraction is above 0 and at most 1, not {crop_fraction}.")
@@ -112,12 +152,14 @@ def eval_transform(
         raise unknown("way to fit pictures on the canvas", mode, get_args(FitMode))
     _find_interpolation(interpolation)
     color = tuple(round(255 * value) for value in fill)
+    if mode == "window":
+        return WindowTransform(_check_canvas(canvas), color)
     return EvalTransform(_check_canvas(canvas), interpolation, crop_fraction, mode, color)
 
 
 # Dataclasses, not closures: worker processes that are spawned, not forked, get their transform pickled.
 @dataclass(frozen=True)
-class TrainTransform:
+class TrainTransform(Transform):
     """See ``train_transform``."""
 
     canvas: Size
@@ -128,10 +170,20 @@ class TrainTransform:
     color_jitter: float
     policy: AugmentPolicy
     erasing: float
+    mode: FitMode = "crop"
 
-    def __call__(self, picture: Image.Image) -> tuple[Tensor, Size]:
-        """Return the canvas, uint8 ``[C, H, W]``; all of it is picture. Draws from the global generators."""
-        return self._steps(picture), self.canvas
+    def fitting(self, mode: FitMode) -> "TrainTransform":
+        """Return the transform for pictures that evaluation brings onto the canvas in another way than ``crop``.
+
+        Crops then have about the canvas's proportions, and for ``window`` are about as large as the canvas in pixels of
+        the picture, from ``min_scale`` of its area to 1 / ``min_scale``.
+        """
+        return replace(self, mode=mode)
+
+    def place(self, picture: Image.Image, spatial: Spatial) -> Placed:
+        """Return the canvas; all of it is picture. Draws from the global generators."""
+        image, moved = self._steps(picture, dict(spatial))
+        return Placed(image, self.canvas, _plain(moved))
 
     @cached_property
     def _steps(self) -> v2.Compose:
@@ -152,11 +204,54 @@ class TrainTransform:
 
     def _resize(self) -> v2.Transform:
         interpolation = _find_interpolation(self.interpolation)
+        # of a crop that fills the canvas the ratio is the picture's, as in earlier releases
+        ratio = 1.0 if self.mode == "crop" else self.canvas[1] / self.canvas[0]
+        ratios = tuple(each * ratio for each in _ASPECT_RATIOS)
+        if self.mode == "window":
+            return _WindowCrop(self.canvas, (self.min_scale, 1 / self.min_scale), ratios, interpolation)
         if self.min_scale == 1:
             # a crop of the full area would still be cut to _ASPECT_RATIOS
             return v2.Resize(self.canvas, interpolation, antialias=True)
-        scale = (self.min_scale, 1.0)
-        return v2.RandomResizedCrop(self.canvas, scale, _ASPECT_RATIOS, interpolation, antialias=True)
+        return _ObjectCrop(self.canvas, (self.min_scale, 1.0), ratios, interpolation, antialias=True)
+
+
+def _plain(moved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return targets as plain tensors, which are sent from process to process without their extras."""
+    return {key: value.as_subclass(Tensor) for key, value in moved.items()}
+
+
+class _ObjectCrop(v2.RandomResizedCrop):  # type: ignore[misc]  # torchvision has no type information
+    """A random crop that shows at least half of the first box, where there is one; else all of the picture."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Return torchvision's parameters, drawn anew up to ten times."""
+        boxes = next((each for each in flat_inputs if isinstance(each, BoundingBoxes) and len(each)), None)
+        for _ in range(1 if boxes is None else 10):
+            params: dict[str, Any] = super().make_params(flat_inputs)
+            if boxes is None or _share_inside(boxes[0].tolist(), params) >= _KEPT_BOX:
+                return params
+        height, width = v2.functional.get_size(flat_inputs[0])
+        return {"top": 0, "left": 0, "height": height, "width": width}
+
+
+class _WindowCrop(v2.RandomResizedCrop):  # type: ignore[misc]  # torchvision has no type information
+    """A random crop whose scale is of the canvas's area, not of the picture's; at most all of the picture."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Return torchvision's parameters for the scales that these are in this picture."""
+        height, width = v2.functional.get_size(flat_inputs[0])
+        share = self.size[0] * self.size[1] / (height * width)
+        crop = v2.RandomResizedCrop(self.size, tuple(min(1.0, each * share) for each in self.scale), self.ratio)
+        params: dict[str, Any] = crop.make_params(flat_inputs)
+        return params
+
+
+def _share_inside(box: Sequence[float], crop: Mapping[str, int]) -> float:
+    """Return the share of a box's area that a crop shows."""
+    left, top, right, bottom = box
+    width = min(right, crop["left"] + crop["width"]) - max(left, crop["left"])
+    height = min(bottom, crop["top"] + crop["height"]) - max(top, crop["top"])
+    return max(0.0, width) * max(0.0, height) / max((right - left) * (bottom - top), 1e-9)
 
 
 class _NoisyErasing(v2.RandomErasing):  # type: ignore[misc]  # torchvision has no type information
@@ -176,7 +271,7 @@ class _NoisyErasing(v2.RandomErasing):  # type: ignore[misc]  # torchvision has 
 
 
 @dataclass(frozen=True)
-class EvalTransform:
+class EvalTransform(Transform):
     """See ``eval_transform``."""
 
     canvas: Size
@@ -185,17 +280,21 @@ class EvalTransform:
     mode: FitMode
     fill: tuple[int, ...]
 
-    def __call__(self, picture: Image.Image) -> tuple[Tensor, Size]:
-        """Return the canvas, uint8 ``[C, H, W]``, and the height and width of the part of it that is picture."""
+    def place(self, picture: Image.Image, spatial: Spatial) -> Placed:
+        """Return the canvas, and the height and width of the part of it that is picture."""
         size = self._resized(picture.height, picture.width)
-        resized = functional.resize(picture, list(size), interpolation=_find_interpolation(self.interpolation))
+        interpolation = _find_interpolation(self.interpolation)
+        resized = functional.resize(picture, list(size), interpolation=interpolation)
+        moved = {key: functional.resize(value, list(size)) for key, value in spatial.items()}
         valid = self.canvas
         if self.mode == "crop":
             resized = functional.center_crop(resized, list(self.canvas))
+            moved = {key: functional.center_crop(value, list(self.canvas)) for key, value in moved.items()}
         elif self.mode == "pad":
             valid = size
             resized = self._padded(resized)
-        return functional.pil_to_tensor(resized), valid
+            moved = {key: _pad_target(value, self.canvas) for key, value in moved.items()}
+        return Placed(functional.pil_to_tensor(resized), valid, {**_plain(moved), **_full(spatial)})
 
     def _resized(self, height: int, width: int) -> Size:
         """Return the size to bring a picture to before it is cropped or padded."""
@@ -212,11 +311,58 @@ class EvalTransform:
         return max(self.canvas[0], int(wide * height / width)), wide
 
     def _padded(self, picture: Image.Image) -> Image.Image:
-        bands = len(picture.getbands())
-        color = self.fill if len(self.fill) == bands else self.fill[:1] * bands
-        padded = Image.new(picture.mode, (self.canvas[1], self.canvas[0]), color if bands > 1 else color[0])
-        padded.paste(picture, (0, 0))
-        return padded
+        return _pad_picture(picture, self.canvas, self.fill)
+
+
+@dataclass(frozen=True)
+class WindowTransform(Transform):
+    """Overlapping windows of the picture, evenly spread, in its own pixels; a smaller picture is padded.
+
+    Attributes:
+        canvas: Height and width of a window.
+        fill: The colour around smaller pictures.
+    """
+
+    canvas: Size
+    fill: tuple[int, ...]
+
+    def place(self, picture: Image.Image, spatial: Spatial) -> Placed:
+        """Return the windows, row by row."""
+        size = (picture.height, picture.width)
+        plane = (max(size[0], self.canvas[0]), max(size[1], self.canvas[1]))
+        whole = functional.pil_to_tensor(_pad_picture(picture, plane, self.fill))
+        height, width = self.canvas
+        corners = [(top, left) for top in _starts(plane[0], height) for left in _starts(plane[1], width)]
+        windows = torch.stack([whole[:, top : top + height, left : left + width] for top, left in corners])
+        return Placed(windows, size, {**_plain(spatial), **_full(spatial)}, torch.tensor(corners))
+
+
+def _starts(side: int, window: int) -> list[int]:
+    """Return where windows begin along a side, so that they cover it and overlap by at least a third."""
+    count = 1 + math.ceil((side - window) / (window * (1 - _OVERLAP)))
+    return [round(place * (side - window) / max(1, count - 1)) for place in range(count)]
+
+
+def _full(spatial: Spatial) -> dict[str, Tensor]:
+    """Return the targets as they are in the picture, under the names of those."""
+    return _plain({f"full_{key}": value for key, value in spatial.items()})
+
+
+def _pad_picture(picture: Image.Image, size: Size, fill: tuple[int, ...]) -> Image.Image:
+    """Return a picture in the top left corner of a larger one."""
+    bands = len(picture.getbands())
+    color = fill if len(fill) == bands else fill[:1] * bands
+    padded = Image.new(picture.mode, (size[1], size[0]), color if bands > 1 else color[0])
+    padded.paste(picture, (0, 0))
+    return padded
+
+
+def _pad_target(target: TVTensor, size: Size) -> TVTensor:
+    """Return a mask with ``IGNORED`` around it; boxes stay where they are."""
+    if not isinstance(target, Mask):
+        return target
+    height, width = target.shape[-2:]
+    return Mask(functional.pad_mask(target, [0, 0, size[1] - width, size[0] - height], fill=IGNORED))
 
 
 def _find_interpolation(name: str) -> InterpolationMode:

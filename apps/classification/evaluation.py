@@ -11,7 +11,7 @@ from ..commands import evaluate_command
 from ..config import canvas_of
 from ..data_check import identify
 from ..inputs import InputRecipe, check_images, make_loader, make_recipe
-from ..model_file import load_model, read_description
+from ..model_file import load_trained
 from ..outputs import IMAGES, PREDICTIONS, RESULTS, output_folder
 from ..task import Task
 from ..views import make_views
@@ -29,7 +29,7 @@ def run_evaluation(options: EvaluateOptions) -> Card:
     """
     where = output_folder(options.output, RESULTS, IMAGES, *PREDICTIONS, overwrite=options.overwrite)
     if options.model is not None:
-        task, backbone = _trained(options.model)
+        task, backbone = load_trained(options.model)
         images = open_for_model(options.model, options)
         records = images.records
     else:
@@ -49,19 +49,6 @@ def run_evaluation(options: EvaluateOptions) -> Card:
     return evaluate_command(
         task, loader, options, where=where, backbone=backbone, data=facts, contents=identity.contents
     )
-
-
-def _trained(model: str) -> tuple[Task, dict[str, Any]]:
-    """Return a trained task, and its trunk's facts for the card."""
-    task = load_model(model)
-    trunk = read_description(model)[1]["backbone"]
-    facts = {
-        "name": trunk["name"],
-        "weights": trunk["weights"],
-        "fingerprint_before": trunk["fingerprint_after"],
-        "fingerprint_after": task.backbone.fingerprint(),
-    }
-    return task, facts
 
 
 def _pretrained(options: EvaluateOptions) -> tuple[Task, dict[str, Any]]:

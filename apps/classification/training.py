@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -12,21 +11,20 @@ from ...datasets import (
     AnnotatedImages,
     DataError,
     Mixing,
-    ResumableLoader,
-    Transform,
     balanced_weights,
     class_weights,
     positive_weights,
 )
-from ..card import Card, print_card
+from ..card import Card
 from ..config import canvas_of
 from ..data_check import check_data
-from ..fit import FitData, fit
-from ..inputs import InputRecipe, make_loader, make_recipe
+from ..fit import FitData, fit, show_finished
+from ..inputs import InputRecipe, make_recipe
 from ..model_file import holds_model
 from ..run_folder import open_run
 from ..task import Task
-from ..trainer import describe_trained
+from ..trainer import describe_training
+from ..training_data import make_fit_data
 from ..trunk import build_trunk
 from .binary import choose_positive
 from .calibration import calibrate
@@ -46,10 +44,7 @@ def run_training(options: TrainOptions) -> Card:
     """
     run = open_run("classification", options)
     if options.resume and run.is_finished:
-        card = Card.read(run.card)
-        print(f"the run in '{run.path}' is finished; nothing was left to do")
-        print_card(card, where=run.card)
-        return card
+        return show_finished(run)
     torch.manual_seed(options.seed)
     backbone = build_trunk(options, (options.head_options.level,))
     splits = open_for_training(options, run.split)
@@ -65,7 +60,7 @@ def run_training(options: TrainOptions) -> Card:
         )
     if holds_model(options.weights):
         print(keep_matching_rows(task, options.weights))
-    _describe(task, splits, options)
+    print(describe_training(task, splits, options, head=options.head))
     finish = calibrate if options.calibrate else None
     return fit(task, _fit_data(splits, inputs, options, evaluator), options, run, finish=finish)
 
@@ -139,34 +134,5 @@ def _fit_data(
     """
     identities = check_data(splits, options)
     _refuse_undefined(evaluator, splits["val"], identities["val"].unreadable, options)
-    train = splits["train"]
-
-    def loader(split: str, transform: Transform, **settings: Any) -> ResumableLoader:
-        records = splits[split].records
-        return make_loader(records, transform, options, channels=inputs.channels, classes=train.classes, **settings)
-
-    weights = balanced_weights(train.records) if options.sampling == "balanced" else None
-    return FitData(
-        train=loader(
-            "train", inputs.augmentation(options.augment), seed=options.seed, shuffle=True, sample_weights=weights
-        ),
-        val=loader("val", inputs.transform()),
-        train_fingerprint=identities["train"].fingerprint,
-        val_fingerprint=identities["val"].fingerprint,
-        val_contents=identities["val"].contents,
-        unreadable=identities["train"].unreadable,
-        facts={"path": options.data, "split_origin": train.split_origin},
-        cut_split=train.splits if train.is_cut else None,
-    )
-
-
-def _describe(task: Task, splits: dict[str, AnnotatedImages], options: TrainOptions) -> None:
-    """Print what is about to be trained."""
-    counts = ", ".join(f"{len(images):,} {split}" for split, images in splits.items())
-    height, width = task.description["inputs"]["canvas"]
-    print(
-        f"{options.backbone} ({options.weights}, freeze {options.freeze}) + {options.head} head: "
-        f"{describe_trained(task, options)}\n"
-        f"{options.data}: {len(splits['train'].classes)} classes, {counts} images "
-        f"(split: {splits['train'].split_origin}); canvas {height}x{width}"
-    )
+    weights = balanced_weights(splits["train"].records) if options.sampling == "balanced" else None
+    return make_fit_data(splits, identities, inputs, options, augment=options.augment, sample_weights=weights)

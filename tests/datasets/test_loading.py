@@ -11,8 +11,10 @@ import torch
 from onetrunk.backbones.errors import UserError
 from onetrunk.datasets import (
     DataError,
+    Placed,
     ResumableLoader,
     SampleDataset,
+    Spatial,
     eval_transform,
     open_dataset,
     train_transform,
@@ -23,10 +25,10 @@ from PIL import Image
 class NoisyTransform:
     """Draws from every global generator, as transforms of other libraries do."""
 
-    def __call__(self, picture: Image.Image) -> tuple[torch.Tensor, tuple[int, int]]:
+    def place(self, picture: Image.Image, spatial: Spatial) -> Placed:
         draws = (torch.rand(()).item(), random.random(), np.random.random())
         image = (torch.tensor(draws) * 255).to(torch.uint8).reshape(3, 1, 1)
-        return image + torch.randint(0, 9, (3, 4, 4), dtype=torch.uint8), (4, 4)
+        return Placed(image + torch.randint(0, 9, (3, 4, 4), dtype=torch.uint8), (4, 4), {})
 
 
 @pytest.fixture

@@ -1,0 +1,226 @@
+"""COCO's JSON files: pictures, categories, and annotations with boxes and regions (Lin et al. 2014).
+
+::
+
+    coco/annotations/instances_train2017.json     the split stands in the name of the file
+    coco/train2017/000000000009.jpg               pictures: found by file_name below the folder, below images, or below
+                                                  a folder of the split
+
+For segmentation regions are drawn into one mask: matter (``isthing`` 0) below, objects above it, the smaller ones over
+the larger; what nothing covers is ``background``. For localization every picture has objects of one category.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .boxes import Box
+from .contents import Contents
+from .masks import DrawnMask, Region
+from .sample import DataError, Record
+from .splits import SPLITS, find_split
+
+BACKGROUND = "background"
+
+
+class _Picture(NamedTuple):
+    path: Path
+    name: str
+    size: tuple[int, int]
+    annotations: list[Mapping[str, Any]]
+    image_id: int | str
+
+
+class _Split(NamedTuple):
+    source: Path
+    categories: dict[int, str]
+    stuff: set[int]
+    pictures: list[_Picture]
+
+
+def find_coco_files(root: Path) -> dict[str, Path]:
+    """Return the annotation files of a folder by split; the only key is the empty text where names tell no split."""
+    if root.is_file():
+        return {"": root}
+    found: dict[str, Path] = {}
+    files = [path for folder in (root / "annotations", root) for path in sorted(folder.glob("*.json"))]
+    instances = [path for path in files if path.stem.startswith(("instances", "stuff", "panoptic"))] or files
+    for path in instances:
+        split = _split_of(path.stem)
+        if split in found:
+            continue
+        found[split] = path
+    return found if set(found) == {""} else {split: found[split] for split in SPLITS if split in found}
+
+
+def _split_of(stem: str) -> str:
+    words = "".join(letter if letter.isalpha() else " " for letter in stem).split()
+    return next((split for word in words if (split := find_split(word))), "")
+
+
+def read_coco_masks(root: Path) -> Contents:
+    """Read COCO files for segmentation; no picture is opened.
+
+    Raises:
+        DataError: A file can't be read or isn't COCO's; ``faults`` name annotations by their id.
+    """
+    contents, splits = _read_files(root)
+    categories = _join_categories(splits)
+    contents.order = (BACKGROUND, *(name for _, name in sorted(categories.items()) if name != BACKGROUND))
+    for split, found in splits.items():
+        contents.splits[split] = tuple(_mask_record(picture, found) for picture in found.pictures)
+    return contents
+
+
+def read_coco_boxes(root: Path) -> Contents:
+    """Read COCO files for localization; no picture is opened. Crowds are passed over, and pictures without objects.
+
+    Raises:
+        DataError: As ``read_coco_masks``.
+    """
+    contents, splits = _read_files(root)
+    for split, found in splits.items():
+        records = []
+        for picture in found.pictures:
+            with contents.gathering():
+                record = _box_record(picture, found)
+                if record is not None:
+                    records.append(record)
+        bare = len(found.pictures) - len(records)
+        if bare:
+            contents.notes.append(f"{found.source}: {bare} pictures without an object were left out.")
+        contents.splits[split] = tuple(records)
+    return contents
+
+
+def _read_files(root: Path) -> tuple[Contents, dict[str, _Split]]:
+    contents = Contents({})
+    files = find_coco_files(root)
+    folder = root if root.is_dir() else root.parent
+    return contents, {split: _read_file(path, folder, split, contents) for split, path in files.items()}
+
+
+def _read_file(path: Path, root: Path, split: str, contents: Contents) -> _Split:
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        images, categories = plain["images"], {int(each["id"]): str(each["name"]) for each in plain["categories"]}
+        stuff = {int(each["id"]) for each in plain["categories"] if each.get("isthing", 1) == 0}
+        annotations: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+        for each in plain.get("annotations", []):
+            annotations[each["image_id"]].append(each)
+            if each["category_id"] not in categories:
+                contents.faults.append(
+                    f"{path}: annotation {each.get('id')}: its category {each['category_id']} isn't in the list of "
+                    "categories."
+                )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: this can't be read as COCO annotations ({type(error).__name__}: {error}).") from error
+    pictures = []
+    folders = _picture_folders(root, path, split)
+    for image in sorted(images, key=lambda each: str(each["file_name"])):
+        found = _find_picture(str(image["file_name"]), folders)
+        own = [each for each in annotations.pop(image["id"], []) if each["category_id"] in categories]
+        size = (int(image["height"]), int(image["width"]))
+        pictures.append(_Picture(found, _name(found, root), size, own, image["id"]))
+    for image_id in list(annotations)[:3]:
+        contents.faults.append(f"{path}: annotations are of image {image_id}, which isn't in the list of images.")
+    return _Split(path, categories, stuff, pictures)
+
+
+def _picture_folders(root: Path, source: Path, split: str) -> list[Path]:
+    """Return where pictures may lie, the likeliest first."""
+    named = source.stem.split("_")[-1]  # train2017
+    base = source.parent.parent if source.parent.name == "annotations" else source.parent
+    folders = [root, base, base / "images", base / named, base / "images" / named, source.parent]
+    folders += [base / split, base / "images" / split] if split else []
+    return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+
+
+def _find_picture(file_name: str, folders: list[Path]) -> Path:
+    """Return where a picture is; where it isn't, the first place it was looked for."""
+    return next((folder / file_name for folder in folders if (folder / file_name).is_file()), folders[0] / file_name)
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def _join_categories(splits: Mapping[str, _Split]) -> dict[int, str]:
+    joined: dict[int, str] = {}
+    for found in splits.values():
+        for number, name in found.categories.items():
+            if joined.setdefault(number, name) != name:
+                raise DataError(
+                    f"{found.source}: category {number} is '{name}' here and '{joined[number]}' in another split."
+                )
+    return joined
+
+
+def _mask_record(picture: _Picture, found: _Split) -> Record:
+    regions, fault = [], None
+    for each in picture.annotations:
+        try:
+            regions.append(_region(each, picture.size, found))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            fault = f"{found.source}: annotation {each.get('id')}: its segmentation can't be read ({error})."
+    mask = DrawnMask(tuple(regions), picture.size, found.source, picture.image_id, fault=fault)
+    labels = tuple(sorted({region.name for region in regions}))
+    return Record(picture.path, {"mask": mask, "labels": labels}, picture.name)
+
+
+def _region(annotation: Mapping[str, Any], size: tuple[int, int], found: _Split) -> Region:
+    from pycocotools import mask as coco_mask
+
+    height, width = size
+    shape = annotation["segmentation"]
+    if isinstance(shape, list):
+        if not shape or any(len(ring) < 6 for ring in shape):
+            raise ValueError("a polygon has at least three corners")
+        code = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
+    elif isinstance(shape["counts"], list):
+        code = coco_mask.frPyObjects(shape, height, width)
+    else:
+        code = shape
+    counts = code["counts"]
+    category = annotation["category_id"]
+    return Region(
+        found.categories[category],
+        counts.decode() if isinstance(counts, bytes) else counts,
+        int(coco_mask.area({"size": [height, width], "counts": counts})),
+        category in found.stuff,
+    )
+
+
+def _box_record(picture: _Picture, found: _Split) -> Record | None:
+    boxes: list[Box] = []
+    names: dict[str, None] = {}
+    for each in picture.annotations:
+        if each.get("iscrowd"):
+            continue
+        where = f"{found.source}: annotation {each.get('id')} of {picture.name}"
+        try:
+            left, top, width, height = map(float, each["bbox"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{where}: its bbox is not four numbers.") from error
+        boxes.append((left, top, left + width, top + height))
+        names[found.categories[each["category_id"]]] = None
+    if not boxes:
+        return None
+    targets = {"label": one_label(tuple(names), picture.path), "boxes": keep_sound(boxes)}
+    return Record(picture.path, targets, picture.name)
+
+
+def one_label(names: tuple[str, ...], path: Path) -> str:
+    """Return the one class of a picture's objects.
+
+    Raises:
+        DataError: They are of several.
+    """
+    if len(names) > 1:
+        raise DataError(
+            f"{path}: its objects are of {len(names)} classes ({', '.join(names[:3])}); a picture for localization "
+            "shows objects of one. For several: the detection app."
+        )
+    return names[0]
