@@ -35,7 +35,9 @@ APPS = {
     "classification": "train, evaluate and predict image labels",
     "data": "write and look at data sets",
     "features": "export what a trunk sees, for other supervised models; probe and search it",
+    "localization": "train, evaluate and predict a label and the box around what it names",
     "runs": "list runs, compare two on the same images, weigh what pretraining brought",
+    "segmentation": "train, evaluate and predict the class of every pixel",
 }
 
 

@@ -109,6 +109,8 @@ class Evaluator(ABC):
     """The keys of the description that change no figure's meaning, so that models are compared all the same."""
     lower_is_better: frozenset[str] = frozenset()
     """The metrics of which less is better."""
+    is_brief: bool = False
+    """Whether the rows of figures that cost much are left out, as between the epochs of a training."""
     kind: str = ""
     """What it judges, such as ``one label an image``, where an app has evaluators of several kinds."""
 

@@ -64,7 +64,7 @@ def write_predictions(folder: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _flatten(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row whose lists of objects became numbered columns: ``top[0].class`` -> ``top1_class``.
+    """Return a row whose objects became columns: ``box.xmin`` -> ``box_xmin``, ``top[0].class`` -> ``top1_class``.
 
     A list of names becomes one cell with ``;`` between them, as a table of a data set has it.
     """
@@ -74,7 +74,9 @@ def _flatten(row: dict[str, Any]) -> dict[str, Any]:
             flat[key] = ";".join(value)
         elif isinstance(value, list):
             for place, entry in enumerate(value, start=1):
-                flat.update({f"{key}{place}_{name}": inner for name, inner in entry.items()})
+                flat.update(_flatten({f"{key}{place}_{name}": inner for name, inner in entry.items()}))
+        elif isinstance(value, dict):
+            flat.update(_flatten({f"{key}_{name}": inner for name, inner in value.items()}))
         else:
             flat[key] = value
     return flat

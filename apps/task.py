@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -51,8 +52,13 @@ class Head(nn.Module, ABC):
     def predict(self, output: Any, context: Context) -> list[dict[str, Any]]:
         """Return one row of plain values an image: class names, original pixels, words."""
 
-    def merge_views(self, outputs: Sequence[Any], views: Sequence[View]) -> Any:
+    def merge_views(self, outputs: Sequence[Any], views: Sequence[View], context: Context) -> Any:
         """Return one output from those of several views of the same images.
+
+        Args:
+            outputs: What :meth:`forward` gave for each view.
+            views: The views.
+            context: Of the batch as it is.
 
         Raises:
             UserError: If the head's outputs can't be merged.
@@ -60,6 +66,18 @@ class Head(nn.Module, ABC):
         raise UserError(
             "This head can't merge what it says about several views of an image. Leave out --flips and --crops."
         )
+
+    def join_windows(self, output: Any, context: Context) -> Any:
+        """Return the output for pictures from that for their windows.
+
+        Args:
+            output: What :meth:`forward` gave for the windows, of all of them.
+            context: Says where the windows lie.
+
+        Raises:
+            UserError: If the head can't read windows.
+        """
+        raise UserError("This head reads a picture as a whole, not in windows.")
 
 
 class Task(pl.LightningModule):
@@ -97,6 +115,7 @@ class Task(pl.LightningModule):
         self.mixing: Mixing | None = None
         self.views: tuple[View, ...] = ()
         self.keeps_outputs = False
+        self.keep_prediction: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None
         self.evaluation: Evaluation | None = None
         self._pieces: list[Piece] = []
         self._is_channels_last = False
@@ -126,17 +145,30 @@ class Task(pl.LightningModule):
         return self.head(self.features(batch), batch.context)
 
     def look(self, batch: Batch) -> Any:
-        """Return the head's output for a batch, merged over the test-time views if there are any.
+        """Return the head's output for a batch, merged over test-time views and windows where there are any.
 
         Raises:
             UserError: If there are views, but only stored features to look at, or a head that can't merge outputs.
         """
+        windows = batch.context.windows
+        if windows is None:
+            return self._look(batch)
+        # not all windows of large pictures at once: as many as there would be pictures
+        at_once = max(1, batch.size)
+        parts = [self._look(batch.take_windows(start, start + at_once)) for start in range(0, len(windows), at_once)]
+        return self.head.join_windows(torch.cat(parts), batch.context)
+
+    def _look(self, batch: Batch) -> Any:
         if not self.views:
             return self(batch)
         if batch.features is not None:
             raise UserError("Stored features are of one view of each image. Leave out --flips and --crops.")
-        outputs = [self.head(self.features(batch, view), batch.context) for view in self.views]
-        return self.head.merge_views(outputs, self.views)
+        canvas = batch.context.canvas
+        outputs = [
+            self.head(self.features(batch, view), replace(batch.context, canvas=view.canvas(canvas)))
+            for view in self.views
+        ]
+        return self.head.merge_views(outputs, self.views, batch.context)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
         """Return the weighted loss of a batch; nothing for one whose images were all skipped."""
@@ -183,6 +215,8 @@ class Task(pl.LightningModule):
         With ``keeps_outputs`` also the head's raw ``output`` for it, on the CPU, for what averages or calibrates.
         """
         predicted = self._predict(batch) if batch.size else []
+        if self.keep_prediction is not None:
+            predicted = [self.keep_prediction(name, row) for name, row in zip(batch.names, predicted, strict=True)]
         rows = {
             int(index): {"image": name, **row}
             for index, name, row in zip(batch.indices, batch.names, predicted, strict=True)
@@ -200,6 +234,7 @@ class Task(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Start each evaluation with nothing kept, and with the same statistics in every process."""
         self._pieces = []
+        self.evaluator.is_brief = self.trainer.state.fn == "fit"
         share_buffers(self)
 
     def on_validation_epoch_end(self) -> None:

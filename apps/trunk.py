@@ -7,12 +7,13 @@ from .config import TrainingOptions, canvas_of
 from .option_checks import frozen_epochs
 
 
-def build_trunk(options: TrainingOptions, levels: Sequence[str]) -> Backbone:
+def build_trunk(options: TrainingOptions, levels: Sequence[str], *, output_stride: int = 32) -> Backbone:
     """Return a trunk with its weights, of which only what the options say will be trained.
 
     Args:
         options: Network, weights, channels, canvas, and what is frozen and tuned.
         levels: What the head reads.
+        output_stride: Of the deepest map; below 32 the trunk is dilated.
 
     Raises:
         UserError: For a network, weights, or a part to freeze or tune that isn't there.
@@ -22,6 +23,7 @@ def build_trunk(options: TrainingOptions, levels: Sequence[str]) -> Backbone:
         weights=options.weights,
         levels=levels,
         in_channels=options.channels,
+        output_stride=output_stride,
         image_size=canvas_of(options.image_size),
     )
     for note in backbone.notes:

@@ -10,10 +10,11 @@ from .errors import UserError, did_you_mean, unknown
 
 if TYPE_CHECKING:
     from .base import Backbone, require_pyramid
-    from .catalog import BACKBONES, backbone_names, build_backbone
+    from .catalog import BACKBONES, backbone_names, build_backbone, find_specs
     from .description import BackboneDescription, describe, list_rows
     from .imagenet import imagenet_classes, match_imagenet_classes
     from .preprocessing import Preprocessing
+    from .resampling import resample
     from .spec import LEVELS, FeatureSpec
     from .strict_loading import LoadReport, load_strict
     from .weight_sets import WeightSet, available_weights
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "base": ("Backbone", "require_pyramid"),
-    "catalog": ("BACKBONES", "backbone_names", "build_backbone"),
+    "catalog": ("BACKBONES", "backbone_names", "build_backbone", "find_specs"),
     "description": ("BackboneDescription", "describe", "list_rows"),
     "imagenet": ("imagenet_classes", "match_imagenet_classes"),
     "preprocessing": ("Preprocessing",),
+    "resampling": ("resample",),
     "spec": ("LEVELS", "FeatureSpec"),
     "strict_loading": ("LoadReport", "load_strict"),
     "weight_sets": ("WeightSet", "available_weights"),
@@ -48,11 +50,13 @@ __all__ = [
     "build_backbone",
     "describe",
     "did_you_mean",
+    "find_specs",
     "imagenet_classes",
     "list_rows",
     "load_strict",
     "match_imagenet_classes",
     "require_pyramid",
+    "resample",
     "resolve_weights",
     "unknown",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .alexnet import build_alexnet
 from .architecture import Architecture, Builder, Options, check_options
-from .assembly import assemble, has_hidden_buffers, measure, on_meta
+from .assembly import assemble, has_hidden_buffers, measure, measure_specs, on_meta
 from .base import Backbone
 from .efficientnet import build_efficientnet_lite0
 from .errors import UserError, unknown
@@ -19,6 +19,7 @@ from .googlenet import build_googlenet
 from .lenet import build_lenet
 from .preprocessing import Preprocessing
 from .resnet import build_resnet
+from .spec import FeatureSpec
 from .strict_loading import LoadReport, load_strict
 from .timm_net import PREFIX, build_timm, check_timm_name, read_timm_file
 from .vgg import build_vgg
@@ -93,6 +94,20 @@ def build_backbone(
         "image_size": None if image_size is None else list(image_size),
     }
     return backbone
+
+
+def find_specs(
+    name: str, *, in_channels: int = 3, output_stride: int = 32, image_size: Sequence[int] | None = None
+) -> Mapping[str, FeatureSpec]:
+    """Return the ``specs`` of the trunk that ``build_backbone`` would build with these arguments, without values.
+
+    Raises:
+        UserError: As ``build_backbone``, but for weights.
+    """
+    options = Options(in_channels, output_stride, None if image_size is None else (image_size[0], image_size[1]))
+    builder = find_builder(name)
+    check_options(name, options)
+    return measure_specs(name, builder, options)[0]
 
 
 def default_levels(architecture: Architecture) -> list[str]:

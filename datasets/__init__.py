@@ -5,7 +5,7 @@ Knows nothing of networks. ``open_dataset`` finds out what a path holds; a ``Sam
 """
 
 from .annotated_images import AnnotatedImages, require_label_sets, require_labels
-from .balance import balanced_weights, class_weights, positive_weights
+from .balance import balanced_weights, class_weights, median_frequency_weights, positive_weights
 from .check import check_dataset
 from .contents import class_names
 from .digits import write_digits
@@ -82,6 +82,7 @@ __all__ = [
     "identify_contents",
     "inspect_image",
     "list_pictures",
+    "median_frequency_weights",
     "open_dataset",
     "positive_weights",
     "read_excerpts",

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .annotated_images import AnnotatedImages
 from .contents import class_names
-from .sample import Record
+from .sample import DataError, Record
 
 
 def balanced_weights(records: Sequence[Record]) -> list[float]:
@@ -42,3 +42,27 @@ def positive_weights(images: AnnotatedImages) -> Tensor:
     positives = torch.tensor(list(images.class_counts().values()), dtype=torch.float32)
     negatives = len(images) - positives
     return negatives.clamp(min=1) / positives.clamp(min=1)
+
+
+def median_frequency_weights(images: AnnotatedImages) -> Tensor:
+    """Return for each class the median of the classes' frequencies over its own (Eigen & Fergus 2015, section 6.3.2).
+
+    The frequency of a class is the share of its pixels in the split's images that show it.
+
+    Returns:
+        float32 ``[K]``, in the order of ``images.classes``; 0 for a class that no image shows.
+
+    Raises:
+        DataError: No image says how many pixels it has of each class.
+    """
+    pixels, around = Counter[str](), Counter[str]()
+    for record in images.records:
+        counts = record.targets["mask"].pixels
+        total = sum(counts.values()) - counts.get("", 0)
+        for name, number in counts.items():
+            pixels[name] += number
+            around[name] += total if number else 0
+    found = torch.tensor([pixels[name] / max(1, around[name]) for name in images.classes])
+    if not found.any():
+        raise DataError(f"{images.root}: no mask shows any class; there is nothing to weigh.")
+    return torch.where(found > 0, found[found > 0].median() / found.clamp(min=1e-12), 0.0)

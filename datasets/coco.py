@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .boxes import Box
+from .boxes import Box, keep_sound
 from .contents import Contents
 from .masks import DrawnMask, Region
 from .sample import DataError, Record

@@ -151,6 +151,13 @@ class Batch:
         """The number of usable samples, ``B``; 0 where every one of them is bad."""
         return len(self.names)
 
+    def take_windows(self, start: int, stop: int) -> "Batch":
+        """Return the images, and the context's places, of some of the windows; everything else stays."""
+        assert self.images is not None
+        assert self.context.windows is not None
+        context = replace(self.context, windows=self.context.windows[start:stop])
+        return replace(self, images=self.images[start:stop], context=context)
+
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """Return the batch with every tensor on ``device``."""
 

@@ -1,10 +1,11 @@
-"""The command ``onetrunk backbones list``."""
+"""The commands of ``onetrunk backbones``: ``list`` is here, ``support`` in its own file."""
 
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..cli import Command
+from .support import SupportOptions, support
 
 if TYPE_CHECKING:
     from ...backbones import BackboneDescription
@@ -103,4 +104,7 @@ def _plain(row: "BackboneDescription") -> dict[str, Any]:
     }
 
 
-COMMANDS = {"list": Command(list_backbones, ListOptions, "print the trunks, their levels and their weights")}
+COMMANDS = {
+    "list": Command(list_backbones, ListOptions, "print the trunks, their levels and their weights"),
+    "support": Command(support, SupportOptions, "print which heads go with which trunks, and why not"),
+}

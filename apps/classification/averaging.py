@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
+from ...datasets import Context
 from ..task import Head
 from ..views import View
 
@@ -22,7 +23,7 @@ class AveragingHead(Head):
     def average(self, outputs: Sequence[Tensor]) -> Tensor:
         """Return logits of the mean of the probabilities that several logits of one shape stand for."""
 
-    def merge_views(self, outputs: Sequence[Tensor], views: Sequence[View]) -> Tensor:
+    def merge_views(self, outputs: Sequence[Tensor], views: Sequence[View], context: Context) -> Tensor:
         """Return the average: a class is where it is, however one looks at the image."""
         return self.average(outputs)
 

@@ -1,0 +1,93 @@
+"""Segmenting images with a trained model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...backbones.errors import UserError
+from ...datasets import Record, list_pictures, read_image
+from ..commands import predict_command
+from ..inputs import InputRecipe, check_images, make_loader
+from ..model_file import load_model
+from ..outputs import PREDICTIONS, output_folder
+from ..run_folder import make_folder
+from ..views import make_views
+from .options import PredictOptions
+from .palette import colors_of, overlay, palette_picture, save_png, write_legend
+from .readout import BACKGROUND
+
+MASKS, OVERLAYS, LEGEND = "masks", "overlays", "classes.csv"
+
+
+def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
+    """Segment images; return a row for each with the share of every class, in the order of the sorted paths.
+
+    With ``output`` a palette picture and an overlay are written for each, under the picture's own name.
+
+    Raises:
+        UserError: For a model or images that can't be used.
+    """
+    where = output_folder(options.output, *PREDICTIONS, LEGEND, MASKS, OVERLAYS, overwrite=options.overwrite)
+    task = load_model(options.model)
+    task.views = make_views(options)
+    inputs = InputRecipe.from_dict(task.description["inputs"])
+    records = list_pictures(options.images)
+    check_images(records, options)
+    if where is None:
+        task.keep_prediction = _forget
+    else:
+        pictures = _Pictures(where, records, task.description, options)
+        task.keep_prediction = pictures.write
+    loader = make_loader(records, inputs.transform(), options, channels=inputs.channels)
+    return predict_command(task, loader, options, where=where)
+
+
+def _forget(name: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a prediction without its mask, which is too large to be printed."""
+    return {key: value for key, value in row.items() if key != "mask"}
+
+
+class _Pictures:
+    """Writes the pictures of predictions as they come, so that never more than a batch of them is held."""
+
+    def __init__(
+        self, folder: Path, records: tuple[Record, ...], description: Mapping[str, Any], options: PredictOptions
+    ) -> None:
+        self._folder = folder
+        self._classes = description["classes"]
+        self._is_multi_label = description["readout"] == "sigmoid"
+        self._colors = colors_of(self._classes, None if self._is_multi_label else BACKGROUND)
+        self._opacity = options.opacity
+        self._paths = {record.name: record.path for record in records}
+        self._stems = file_stems([record.name for record in records])
+        write_legend(make_folder(folder) / LEGEND, self._classes, self._colors)
+
+    def write(self, name: str, row: dict[str, Any]) -> dict[str, Any]:
+        """Write mask and overlay of an image; return the row with their paths below the folder."""
+        mask, stem = row["mask"], self._stems[name]
+        layers = {f"{stem}/{self._classes[place]}": layer for place, layer in enumerate(mask)}
+        files = layers if self._is_multi_label else {stem: mask}
+        for place, (file, layer) in enumerate(files.items()):
+            colors = [(0, 0, 0), self._colors[place]] if self._is_multi_label else self._colors
+            save_png(palette_picture(layer, colors), self._folder / MASKS / f"{file}.png")
+        shown = overlay(read_image(self._paths[name]), mask, self._colors, opacity=self._opacity)
+        save_png(shown, self._folder / OVERLAYS / f"{stem}.png")
+        place = f"{MASKS}/{stem}" + ("" if self._is_multi_label else ".png")
+        return {**_forget(name, row), "mask": place, "overlay": f"{OVERLAYS}/{stem}.png"}
+
+
+def file_stems(names: list[str]) -> dict[str, str]:
+    """Return for each image the path of its files, without an ending: its own name; its whole name where two agree.
+
+    Raises:
+        UserError: Two images have the same name.
+    """
+    relative = {name: Path(name.replace("..", "__").lstrip("/")) for name in names}
+    stems = [path.with_suffix("").as_posix() for path in relative.values()]
+    found = {
+        name: path.with_suffix("").as_posix() if stems.count(path.with_suffix("").as_posix()) == 1 else path.as_posix()
+        for name, path in relative.items()
+    }
+    if len(set(found.values())) < len(found):
+        raise UserError("Two of the images would get the same name in --output. Predict them one after the other.")
+    return found
