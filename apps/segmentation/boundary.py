@@ -4,6 +4,7 @@ The boundary F1 of Csurka et al. 2013 (What is a good evaluation measure for sem
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,30 +14,48 @@ TOLERANCE = 0.0075
 """How far a boundary may be off, as a share of the picture's diagonal: the paper's 0.75%."""
 
 
+def tolerance(shape: tuple[int, ...]) -> float:
+    """Return how many pixels a boundary may be off in a picture of a height and a width; at least 1."""
+    return max(1.0, TOLERANCE * math.hypot(*shape))
+
+
+def fill_ignored(truth: NDArray[Any], ignored: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return a mask whose ignored pixels have the nearest label, and where boundaries can be judged.
+
+    VOC's masks ignore a band around every object, so that without this there would be no boundary at all. Further than
+    the tolerance from any label there is no telling where a boundary is.
+
+    Args:
+        truth: Labels ``[H, W]``.
+        ignored: ``[H, W]``; not all of them.
+    """
+    if not ignored.any():
+        return truth, ~ignored
+    distances, nearest = distance_transform_edt(ignored, return_indices=True)
+    return truth[tuple(nearest)], distances <= tolerance(truth.shape)
+
+
 def boundary_f1(predicted: NDArray[np.bool_], true: NDArray[np.bool_], counts: NDArray[np.bool_]) -> float:
     """Return the harmonic mean of two shares, each from 0 to 1.
 
     The one is of the predicted boundary's pixels that have a true boundary near them, the other of the true boundary's
-    that have a predicted one. Ignored pixels have no boundary on either side.
+    that have a predicted one.
 
     Args:
         predicted: ``[H, W]``: where a class was found.
         true: ``[H, W]``: where it is.
-        counts: ``[H, W]``: False for ignored pixels.
+        counts: ``[H, W]``: where boundaries can be judged; see ``fill_ignored``.
 
     Returns:
         NaN where the class is in neither; 0 where it is in one of them only.
     """
     if not (predicted & counts).any() and not (true & counts).any():
         return math.nan
-    near = max(1.0, TOLERANCE * math.hypot(*true.shape))
-    window = _around(predicted | true, math.ceil(near) + 2)
-    here = counts[window]
-    # beside ignored pixels there is no telling where the boundary is
-    sure = binary_erosion(here, np.ones((3, 3)), border_value=1)
-    found, wanted = (_boundary(mask[window] & here) & sure for mask in (predicted, true))
+    near = tolerance(true.shape)
+    window = _around(predicted | true, math.ceil(near) + 1)
+    found, wanted = (_boundary(mask[window]) & counts[window] for mask in (predicted, true))
     if not found.any() or not wanted.any():
-        return 1.0 if not found.any() and not wanted.any() and (predicted == true)[counts].all() else 0.0
+        return 1.0 if np.array_equal(predicted & counts, true & counts) else 0.0
     precision = (distance_transform_edt(~wanted)[found] <= near).mean()
     recall = (distance_transform_edt(~found)[wanted] <= near).mean()
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0

@@ -1,5 +1,6 @@
 """Figures of segmentation: functions of pixel counts that are kept of each image, in the pixels of its file."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from ...datasets import IGNORED, Batch
 from ..evaluated_images import Rows
 from ..evaluation import Evaluator
 from ..intervals import Weights, bootstrap
-from .boundary import boundary_f1
+from .boundary import boundary_f1, fill_ignored
 from .readout import BACKGROUND, Readout, full_masks
 
 #: Up to so many classes the card shows which are taken for which.
@@ -72,19 +73,22 @@ class SegmentationEvaluator(Evaluator):
     def _count(self, found: Tensor, truth: Tensor) -> dict[str, NDArray[Any]]:
         found, truth = found.cpu(), truth.cpu()
         if self.readout == "sigmoid":
-            counts = truth != IGNORED
-            rows = _count_questions(found, truth, counts)
-            layers = ((found[k] > 0, truth[k] == 1, counts[k]) for k in range(len(self.classes)))
+            rows = _count_questions(found, truth, truth != IGNORED)
         else:
             matrix = _confusion(found, truth, len(self.classes))
             rows = {"labelled": matrix.sum(1), "predicted": matrix.sum(0), "correct": matrix.diagonal()}
             if len(self.classes) <= _LARGEST_MATRIX and not self.is_brief:
                 rows["confusion"] = matrix
-            layers = ((found == k, truth == k, truth != IGNORED) for k in range(len(self.classes)))
         if not self.is_brief:
-            each = [boundary_f1(*(layer.numpy() for layer in three)) for three in layers]
-            rows["boundary_f1"] = np.array(each, dtype=np.float32)
+            rows["boundary_f1"] = np.array(self._boundaries(found.numpy(), truth.numpy()), dtype=np.float32)
         return rows
+
+    def _boundaries(self, found: NDArray[np.uint8], truth: NDArray[np.uint8]) -> list[float]:
+        """Return the boundary F1 of each class in an image."""
+        classes = range(len(self.classes))
+        if self.readout == "sigmoid":
+            return [_boundaries_of(found[k], truth[k], [1])[0] for k in classes]
+        return _boundaries_of(found, truth, list(classes))
 
     def measure(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
         """Return ``mean_iou``, ``pixel_accuracy`` (not for sigmoid), ``dice`` and ``boundary_f1``.
@@ -172,6 +176,15 @@ def _confusion(found: Tensor, truth: Tensor, classes: int) -> NDArray[np.int64]:
     cells = truth[counts].long() * classes + found[counts].long()
     matrix: NDArray[np.int64] = torch.bincount(cells, minlength=classes**2).reshape(classes, classes).numpy()
     return matrix
+
+
+def _boundaries_of(found: NDArray[np.uint8], truth: NDArray[np.uint8], values: Sequence[int]) -> list[float]:
+    """Return the boundary F1 of values of masks ``[H, W]``; NaN where every pixel is ignored."""
+    ignored = truth == IGNORED
+    if ignored.all():
+        return [math.nan] * len(values)
+    filled, counts = fill_ignored(truth, ignored)
+    return [boundary_f1(found == value, filled == value, counts) for value in values]
 
 
 def _count_questions(found: Tensor, truth: Tensor, counts: Tensor) -> dict[str, NDArray[Any]]:

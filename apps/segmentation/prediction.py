@@ -65,15 +65,17 @@ class _Pictures:
     def write(self, name: str, row: dict[str, Any]) -> dict[str, Any]:
         """Write mask and overlay of an image; return the row with their paths below the folder."""
         mask, stem = row["mask"], self._stems[name]
-        layers = {f"{stem}/{self._classes[place]}": layer for place, layer in enumerate(mask)}
-        files = layers if self._is_multi_label else {stem: mask}
-        for place, (file, layer) in enumerate(files.items()):
-            colors = [(0, 0, 0), self._colors[place]] if self._is_multi_label else self._colors
-            save_png(palette_picture(layer, colors), self._folder / MASKS / f"{file}.png")
+        if self._is_multi_label:
+            found = f"{MASKS}/{stem}"
+            for label, color, layer in zip(self._classes, self._colors, mask, strict=True):
+                file = f"{found}/{label.replace('/', '_')}.png"
+                save_png(palette_picture(layer, [(0, 0, 0), color]), self._folder / file)
+        else:
+            found = f"{MASKS}/{stem}.png"
+            save_png(palette_picture(mask, self._colors), self._folder / found)
         shown = overlay(read_image(self._paths[name]), mask, self._colors, opacity=self._opacity)
         save_png(shown, self._folder / OVERLAYS / f"{stem}.png")
-        place = f"{MASKS}/{stem}" + ("" if self._is_multi_label else ".png")
-        return {**_forget(name, row), "mask": place, "overlay": f"{OVERLAYS}/{stem}.png"}
+        return {**_forget(name, row), "mask": found, "overlay": f"{OVERLAYS}/{stem}.png"}
 
 
 def file_stems(names: list[str]) -> dict[str, str]:

@@ -65,6 +65,45 @@ def label_table(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
+def box_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of 3 x 8 and 3 x 4 pictures, 48x40, of a disc and its box; the first have a second."""
+    root = tmp_path_factory.mktemp("boxes")
+    lines, generator = ["path,label,split,xmin,ymin,xmax,ymax"], random.Random(0)
+    for split, count in (("train", 8), ("val", 4)):
+        for name, colour in COLOURS.items():
+            for index in range(count):
+                image = Image.effect_noise((48, 40), 60).convert("RGB")
+                x, y, side = generator.randint(0, 22), generator.randint(0, 14), generator.randint(16, 24)
+                boxes = [(x, y, x + side, y + side)] + ([(0, 30, 8, 38)] if index == 0 else [])
+                for box in boxes:
+                    ImageDraw.Draw(image).ellipse((box[0], box[1], box[2] - 1, box[3] - 1), fill=colour)
+                    lines.append(f"{split}-{name}-{index}.png,{name},{split},{','.join(map(str, box))}")
+                image.save(root / f"{split}-{name}-{index}.png")
+    (root / "table.csv").write_text("\n".join(lines) + "\n")
+    return root / "table.csv"
+
+
+@pytest.fixture(scope="session")
+def mask_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images/ and masks/ of train (12) and val (7): coloured discs on noise, 48x40, ignored rims."""
+    root = tmp_path_factory.mktemp("masks")
+    (root / "classes.txt").write_text("background\n" + "\n".join(COLOURS) + "\n")
+    generator = random.Random(0)
+    for split, count in (("train", 12), ("val", 7)):
+        for kind in ("images", "masks"):
+            (root / split / kind).mkdir(parents=True)
+        for index in range(count):
+            image, mask = Image.effect_noise((48, 40), 60).convert("RGB"), Image.new("L", (48, 40))
+            for value in generator.sample((1, 2, 3), 2):
+                x, y = generator.randint(0, 28), generator.randint(0, 20)
+                ImageDraw.Draw(image).ellipse((x, y, x + 18, y + 18), fill=COLOURS[list(COLOURS)[value - 1]])
+                ImageDraw.Draw(mask).ellipse((x, y, x + 18, y + 18), fill=value, outline=255)
+            image.save(root / split / "images" / f"{index:02}.png")
+            mask.save(root / split / "masks" / f"{index:02}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
 def label_voc(label_table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pictures of the table as a folder in the VOC layout."""
     root = tmp_path_factory.mktemp("voc")
