@@ -2,16 +2,18 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..datasets import ResumableLoader
+from ..datasets import AnnotatedImages, Record
 from ..datasets.findings import count
 from .card import Card, make_card, print_card
 from .config import EvaluationOptions, PredictionOptions, RuntimeOptions
+from .data_check import identify
 from .hardware import choose_device, choose_precision
+from .inputs import InputRecipe, check_images, make_loader
 from .outputs import PREDICTIONS, RESULTS, write_evaluation, write_predictions
 from .processes import is_first
 from .task import Task
@@ -21,28 +23,36 @@ Row = dict[str, Any]
 Runtime = TypeVar("Runtime", bound=RuntimeOptions)
 
 
-def evaluate_command(
+def evaluate_split(
     task: Task,
-    loader: ResumableLoader,
+    images: AnnotatedImages,
     options: EvaluationOptions,
     *,
     where: Path | None,
     backbone: dict[str, Any],
-    data: dict[str, Any],
-    contents: Mapping[str, int],
+    records: Sequence[Record] | None = None,
 ) -> Card:
-    """Evaluate a task, write card and predictions into ``where``, print the card and return it.
+    """Evaluate a task on a split, write card and predictions into ``where``, print the card and return it.
 
     Args:
         task: The task.
-        loader: Of the split's images.
+        images: The split.
         options: How it runs, and what the split is called.
         where: The folder for the files.
         backbone: The card's facts about the trunk.
-        data: The card's facts about the data.
-        contents: A short hash of each image's file, by the image's name.
+        records: In place of the split's, where the task names its classes otherwise.
+
+    Raises:
+        DataError: Naming every image that can't be used, unless such are to be skipped.
     """
+    chosen = images.records if records is None else records
+    check_images(chosen, options)
     started = time.monotonic()
+    inputs = InputRecipe.from_dict(task.description["inputs"])
+    loader = make_loader(
+        chosen, inputs.transform(), options, channels=inputs.channels, classes=task.description["classes"]
+    )
+    identity = identify(images)
     evaluation, seconds = evaluate(task, loader, prepare(task, options))
     card = make_card(
         evaluation,
@@ -53,33 +63,39 @@ def evaluate_command(
             task, evaluation, seconds=seconds, total=time.monotonic() - started, trained=0, options=options
         ),
         backbone=backbone,
-        data=data,
+        data={"path": options.data, "fingerprint": identity.fingerprint, "split_origin": images.split_origin},
     )
     if is_first():
         if where is not None:
-            write_evaluation(where, task.evaluator, evaluation, contents)
+            write_evaluation(where, task.evaluator, evaluation, identity.contents)
             card.write(where / RESULTS)
         print_card(card, where=where / RESULTS if where else None)
     return card
 
 
-def predict_command(
+def predict_pictures(
     task: Task,
-    loader: ResumableLoader,
+    records: Sequence[Record],
     options: PredictionOptions,
     *,
     where: Path | None,
     summarize: Callable[[list[Row]], list[Row]] | None = None,
 ) -> list[Row]:
-    """Run a task over images, write the predictions into ``where`` or print them, and return them.
+    """Run a task over pictures, write the predictions into ``where`` or print them, and return them.
 
     Args:
         task: The task.
-        loader: Of the images.
+        records: The pictures.
         options: How it runs.
         where: The folder for the files.
         summarize: Makes the final predictions from those of images with their raw ``output``.
+
+    Raises:
+        DataError: Naming every image that can't be read, unless such are to be skipped.
     """
+    check_images(records, options)
+    inputs = InputRecipe.from_dict(task.description["inputs"])
+    loader = make_loader(records, inputs.transform(), options, channels=inputs.channels)
     settled = prepare(task, options)
     rows = summarize(predict_outputs(task, loader, settled)) if summarize else predict(task, loader, settled)
     if not is_first():

@@ -34,10 +34,11 @@ def outside_fault(box: Sequence[float], size: tuple[int, int], where: str) -> st
     """
     left, top, right, bottom = box
     height, width = size
-    if left >= -1 and top >= -1 and right <= width + 1 and bottom <= height + 1:
+    shows = right > 0 and bottom > 0 and left < width and top < height
+    if shows and left >= -1 and top >= -1 and right <= width + 1 and bottom <= height + 1:
         return None
-    turned = right <= height + 1 and bottom <= width + 1
-    hint = " It would fit the picture as it is stored, before its EXIF rotation." if turned and min(box) >= -1 else ""
+    turned = width != height and min(box) >= -1 and right <= height + 1 and bottom <= width + 1
+    hint = " It would fit the picture as it is stored, before its EXIF rotation." if turned else ""
     return f"{where}: the box {_text(box)} reaches out of the picture of {width} x {height} pixels.{hint}"
 
 

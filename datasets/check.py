@@ -5,12 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .annotated_images import AnnotatedImages
+from .box_findings import check_boxes
 from .duplicates import find_duplicates
 from .findings import Finding, Report, by_severity
 from .image_findings import check_pictures, count_pictures
 from .images import ImageFacts, inspect_image
 from .label_findings import check_labels, count_classes
-from .open import open_with_faults
+from .mask_findings import check_masks, count_pixels
+from .open import Kind, guess_kind, open_with_faults
 from .sample import DataError, Record
 
 _CHUNK = 64
@@ -25,18 +27,20 @@ Track = Callable[[Iterator[_Inspected], int], Iterable[_Inspected]]
 def check_dataset(
     path: Path | str,
     *,
+    kind: Kind | None = None,
     split_seed: int = 0,
     val_fraction: float = 0.2,
     workers: int = 8,
     track: Track = lambda inspected, total: inspected,
 ) -> Report:
-    """Look at all of a data set: its labels, every picture decoded whole, and duplicates byte for byte.
+    """Look at all of a data set: its labels, masks or boxes, every picture decoded whole, and duplicates byte for byte.
 
     Damage is found where Pillow's decoders report it. Those of JPEG and WebP conceal some: parts of such a picture may
     be garbled.
 
     Args:
         path: As for ``open_dataset``.
+        kind: What to look at; None: what ``guess_kind`` says.
         split_seed: Where the data set has no validation split, the seed of the one that training would cut.
         val_fraction: The share of that.
         workers: Threads. Pillow's decoders run side by side, and no process has to be started.
@@ -45,14 +49,17 @@ def check_dataset(
     Raises:
         DataError: It can't be told what the path is, or nothing in it is sound.
     """
-    images, faults = open_with_faults(path, split_seed=split_seed, val_fraction=val_fraction)
+    kind = kind or guess_kind(path)
+    images, faults = open_with_faults(path, kind=kind, split_seed=split_seed, val_fraction=val_fraction)
     records = [record for split in images.splits.values() for record in split]
     facts, bad = _sort(track(_inspect_all(records, workers), len(records)))
     by_name = {record.name: facts[record.path] for record in records if record.path in facts}
     findings = [
         *(Finding("error", "label_file", fault, (str(path),)) for fault in faults),
         *bad,
-        *check_labels(images),
+        *(check_masks(images, by_name) if kind == "masks" else ()),
+        *(check_boxes(images, by_name) if kind == "boxes" else ()),
+        *check_labels(images, kind=kind),
         *find_duplicates(images.splits, {path: each.digest for path, each in facts.items()}),
         *(Finding("warning", "note", note) for note in images.notes),
         *check_pictures(by_name),
@@ -60,8 +67,12 @@ def check_dataset(
     return Report(
         data=str(path),
         format=images.format,
+        kind=kind,
         split_origin=images.splits_origin,
-        counts=_count(images, records, by_name),
+        counts={
+            **_count(images, records, by_name),
+            **({"pixels": count_pixels(images)} if kind == "masks" else {}),
+        },
         findings=by_severity(findings),
     )
 

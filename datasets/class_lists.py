@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from .masks import IGNORED, IGNORED_NAMES, MAX_CLASSES, Color, MaskCoding
+from .mask_values import Color
+from .masks import IGNORED, IGNORED_NAMES, MAX_CLASSES, MaskCoding
 from .sample import DataError
 
 TEXT_FILES = ("classes.txt", "class_names.txt", "codes.txt", "label_colors.txt")
@@ -46,7 +47,7 @@ def _read_lines(path: Path) -> Iterable[_Entry]:
             continue
         words = line.replace(",", " ").split()
         numbers = [int(word) for word in words[:3] if word.isdecimal()]
-        count = 3 if len(numbers) == 3 and len(words) > 3 else 1 if words[0].isdecimal() and len(words) > 1 else 0
+        count = 3 if len(numbers) == 3 else 1 if words[0].isdecimal() and len(words) > 1 else 0
         name = " ".join(words[count:])
         color = (numbers[0], numbers[1], numbers[2]) if count == 3 else None
         yield _check(_Entry(name, numbers[0] if count == 1 else None, color), path, number)
@@ -77,7 +78,7 @@ def _read_text(path: Path) -> str:
 def _check(entry: _Entry, path: Path, number: int) -> _Entry:
     if not entry.name:
         raise DataError(f"{path}, line {number}: the name of the class is missing.")
-    if entry.color is not None and max(entry.color) > 255:
+    if entry.color is not None and not 0 <= min(entry.color) <= max(entry.color) <= 255:
         raise DataError(f"{path}, line {number}: a colour is three numbers from 0 to 255, not {entry.color}.")
     if entry.value is not None and not 0 <= entry.value <= 65535:
         raise DataError(f"{path}, line {number}: a value is a number from 0 to 65535, not {entry.value}.")

@@ -11,18 +11,16 @@ the larger; what nothing covers is ``background``. For localization every pictur
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from .boxes import Box, keep_sound
+from .boxes import Box, keep_sound, note_dropped
 from .contents import Contents
-from .masks import DrawnMask, Region
+from .masks import BACKGROUND, MAX_CLASSES, DrawnMask, Region
 from .sample import DataError, Record
 from .splits import SPLITS, find_split
-
-BACKGROUND = "background"
 
 
 class _Picture(NamedTuple):
@@ -55,6 +53,19 @@ def find_coco_files(root: Path) -> dict[str, Path]:
     return found if set(found) == {""} else {split: found[split] for split in SPLITS if split in found}
 
 
+def guess_coco_kind(root: Path) -> Literal["masks", "boxes"] | None:
+    """Return what COCO files seem to be made for, by whether they have regions; None where there are no such files."""
+    for path in find_coco_files(root).values():
+        try:
+            plain = json.loads(path.read_text(encoding="utf-8"))
+            if {"images", "categories", "annotations"} <= set(plain):
+                has_regions = any(each.get("segmentation") for each in plain["annotations"])
+                return "masks" if has_regions else "boxes"
+        except (OSError, ValueError, TypeError, AttributeError):
+            continue
+    return None
+
+
 def _split_of(stem: str) -> str:
     words = "".join(letter if letter.isalpha() else " " for letter in stem).split()
     return next((split for word in words if (split := find_split(word))), "")
@@ -69,6 +80,11 @@ def read_coco_masks(root: Path) -> Contents:
     contents, splits = _read_files(root)
     categories = _join_categories(splits)
     contents.order = (BACKGROUND, *(name for _, name in sorted(categories.items()) if name != BACKGROUND))
+    if len(contents.order) > MAX_CLASSES:
+        raise DataError(
+            f"{root}: {len(categories)} categories; a segmentation has at most {MAX_CLASSES} classes, one of them "
+            f"'{BACKGROUND}'."
+        )
     for split, found in splits.items():
         contents.splits[split] = tuple(_mask_record(picture, found) for picture in found.pictures)
     return contents
@@ -81,16 +97,20 @@ def read_coco_boxes(root: Path) -> Contents:
         DataError: As ``read_coco_masks``.
     """
     contents, splits = _read_files(root)
+    _join_categories(splits)
     for split, found in splits.items():
-        records = []
+        records, bare, annotated = [], 0, 0
         for picture in found.pictures:
+            objects = [each for each in picture.annotations if not each.get("iscrowd")]
+            bare += not objects
             with contents.gathering():
-                record = _box_record(picture, found)
-                if record is not None:
-                    records.append(record)
-        bare = len(found.pictures) - len(records)
+                if objects:
+                    records.append(_box_record(picture, objects, found))
+                    annotated += len(objects)
         if bare:
             contents.notes.append(f"{found.source}: {bare} pictures without an object were left out.")
+        used = sum(len(record.targets["boxes"]) for record in records)
+        contents.notes += note_dropped(found.source, annotated, used)
         contents.splits[split] = tuple(records)
     return contents
 
@@ -105,28 +125,61 @@ def _read_files(root: Path) -> tuple[Contents, dict[str, _Split]]:
 def _read_file(path: Path, root: Path, split: str, contents: Contents) -> _Split:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-        images, categories = plain["images"], {int(each["id"]): str(each["name"]) for each in plain["categories"]}
+        categories = {int(each["id"]): str(each["name"]) for each in plain["categories"]}
         stuff = {int(each["id"]) for each in plain["categories"] if each.get("isthing", 1) == 0}
-        annotations: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
-        for each in plain.get("annotations", []):
-            annotations[each["image_id"]].append(each)
-            if each["category_id"] not in categories:
-                contents.faults.append(
-                    f"{path}: annotation {each.get('id')}: its category {each['category_id']} isn't in the list of "
-                    "categories."
-                )
+        annotations = _group_annotations(plain.get("annotations", []), categories, path, contents)
+        pictures = _make_pictures(plain["images"], annotations, _picture_folders(root, path, split), root)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: this can't be read as COCO annotations ({type(error).__name__}: {error}).") from error
-    pictures = []
-    folders = _picture_folders(root, path, split)
-    for image in sorted(images, key=lambda each: str(each["file_name"])):
-        found = _find_picture(str(image["file_name"]), folders)
-        own = [each for each in annotations.pop(image["id"], []) if each["category_id"] in categories]
-        size = (int(image["height"]), int(image["width"]))
-        pictures.append(_Picture(found, _name(found, root), size, own, image["id"]))
+    if not pictures:
+        raise DataError(f"{path}: the list of images is empty.")
     for image_id in list(annotations)[:3]:
         contents.faults.append(f"{path}: annotations are of image {image_id}, which isn't in the list of images.")
-    return _Split(path, categories, stuff, pictures)
+    return _Split(path, categories, stuff, _drop_repeated(pictures, path, contents))
+
+
+def _group_annotations(
+    annotations: list[Mapping[str, Any]], categories: Mapping[int, str], path: Path, contents: Contents
+) -> dict[Any, list[Mapping[str, Any]]]:
+    """Return the annotations of each image, without those of no category."""
+    grouped: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    for each in annotations:
+        if each["category_id"] in categories:
+            grouped[each["image_id"]].append(each)
+        else:
+            contents.faults.append(
+                f"{path}: annotation {each.get('id')}: its category {each['category_id']} isn't in the list of "
+                "categories."
+            )
+    return grouped
+
+
+def _make_pictures(
+    images: list[Mapping[str, Any]],
+    annotations: dict[Any, list[Mapping[str, Any]]],
+    folders: list[Path],
+    root: Path,
+) -> list[_Picture]:
+    """Return the pictures sorted by name, and take their annotations out of the others."""
+    pictures = []
+    for image in sorted(images, key=lambda each: str(each["file_name"])):
+        found = _find_picture(str(image["file_name"]), folders)
+        size = (int(image["height"]), int(image["width"]))
+        pictures.append(_Picture(found, _name(found, root), size, annotations.pop(image["id"], []), image["id"]))
+    return pictures
+
+
+def _drop_repeated(pictures: list[_Picture], path: Path, contents: Contents) -> list[_Picture]:
+    """Return the pictures without those whose id or file was there before, which become faults."""
+    seen: set[int | str] = set()
+    kept = []
+    for picture in pictures:
+        if picture.image_id in seen or picture.name in seen:
+            contents.faults.append(f"{path}: image {picture.image_id}, {picture.name}, is there twice.")
+        else:
+            kept.append(picture)
+        seen |= {picture.image_id, picture.name}
+    return kept
 
 
 def _picture_folders(root: Path, source: Path, split: str) -> list[Path]:
@@ -155,6 +208,9 @@ def _join_categories(splits: Mapping[str, _Split]) -> dict[int, str]:
                 raise DataError(
                     f"{found.source}: category {number} is '{name}' here and '{joined[number]}' in another split."
                 )
+        names = Counter(found.categories.values())
+        if twice := [name for name, number in names.items() if number > 1]:
+            raise DataError(f"{found.source}: {names[twice[0]]} categories are called '{twice[0]}'. Keep one.")
     return joined
 
 
@@ -163,10 +219,12 @@ def _mask_record(picture: _Picture, found: _Split) -> Record:
     for each in picture.annotations:
         try:
             regions.append(_region(each, picture.size, found))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except KeyError:
+            fault = f"{found.source}: annotation {each.get('id')}: it has no segmentation, with counts or corners."
+        except Exception as error:  # pycocotools raises plain ones
             fault = f"{found.source}: annotation {each.get('id')}: its segmentation can't be read ({error})."
-    mask = DrawnMask(tuple(regions), picture.size, found.source, picture.image_id, fault=fault)
-    labels = tuple(sorted({region.name for region in regions}))
+    mask = DrawnMask(() if fault else tuple(regions), picture.size, found.source, picture.image_id, fault=fault)
+    labels = () if fault else tuple(sorted(name for name, number in mask.pixels.items() if number))
     return Record(picture.path, {"mask": mask, "labels": labels}, picture.name)
 
 
@@ -180,8 +238,10 @@ def _region(annotation: Mapping[str, Any], size: tuple[int, int], found: _Split)
             raise ValueError("a polygon has at least three corners")
         code = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
     elif isinstance(shape["counts"], list):
+        _check_runs(shape["counts"], size, shape)
         code = coco_mask.frPyObjects(shape, height, width)
     else:
+        _check_runs(_decode_runs(shape["counts"]), size, shape)
         code = shape
     counts = code["counts"]
     category = annotation["category_id"]
@@ -193,12 +253,34 @@ def _region(annotation: Mapping[str, Any], size: tuple[int, int], found: _Split)
     )
 
 
-def _box_record(picture: _Picture, found: _Split) -> Record | None:
+def _check_runs(runs: list[int], size: tuple[int, int], shape: Mapping[str, Any]) -> None:
+    """Refuse a run-length code that isn't one of the picture; pycocotools fills missing runs with what it finds."""
+    if list(shape.get("size", size)) != list(size):
+        raise ValueError(f"it is one of {shape['size']} pixels, height and width, the picture has {list(size)}")
+    if any(not isinstance(run, int) or run < 0 for run in runs) or sum(runs) != size[0] * size[1]:
+        raise ValueError(f"its runs are not whole numbers that add up to {size[0]} x {size[1]} pixels")
+
+
+def _decode_runs(code: str) -> list[int]:
+    """Return the runs of a compressed code, as ``rleFrString`` of pycocotools does."""
+    runs: list[int] = []
+    value = shift = 0
+    for letter in code:
+        bits = ord(letter) - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        value -= (1 << shift) if bits & 16 else 0
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    return runs
+
+
+def _box_record(picture: _Picture, objects: list[Mapping[str, Any]], found: _Split) -> Record:
     boxes: list[Box] = []
     names: dict[str, None] = {}
-    for each in picture.annotations:
-        if each.get("iscrowd"):
-            continue
+    for each in objects:
         where = f"{found.source}: annotation {each.get('id')} of {picture.name}"
         try:
             left, top, width, height = map(float, each["bbox"])
@@ -206,8 +288,6 @@ def _box_record(picture: _Picture, found: _Split) -> Record | None:
             raise DataError(f"{where}: its bbox is not four numbers.") from error
         boxes.append((left, top, left + width, top + height))
         names[found.categories[each["category_id"]]] = None
-    if not boxes:
-        return None
     targets = {"label": one_label(tuple(names), picture.path), "boxes": keep_sound(boxes)}
     return Record(picture.path, targets, picture.name)
 

@@ -11,12 +11,21 @@ import numpy as np
 
 from .class_lists import TABLES, TEXT_FILES, read_class_list
 from .images import picture_size
-from .masks import IGNORED, MAX_CLASSES, ClassMaskFiles, MaskCoding, MaskFile, check_size, read_values, unknown_values
+from .mask_values import check_size, read_values
+from .masks import (
+    BACKGROUND,
+    IGNORED,
+    MAX_CLASSES,
+    ClassMaskFiles,
+    MaskCoding,
+    MaskFile,
+    unknown_values,
+)
 from .sample import DataError, Record
 
 _THREADS = 8
-_BINARY = {0: "background", 1: "foreground"}
-_BINARY_BYTES = {0: "background", IGNORED: "foreground"}
+_BINARY = {0: BACKGROUND, 1: "foreground"}
+_BINARY_BYTES = {0: BACKGROUND, IGNORED: "foreground"}
 
 
 class MaskPair(NamedTuple):
@@ -92,14 +101,15 @@ def code_class_masks(
 
     def look(record: Record, files: Mapping[str, Path]) -> Record:
         pixels, fault = {}, None
+        size = _size_of(record)
         try:
-            size = picture_size(record.path)
             for name, path in files.items():
                 values = read_values(path, None)
-                check_size(path, values.shape, size)
+                if size is not None:
+                    check_size(path, values.shape, size)
                 pixels[name] = int(np.count_nonzero(values))
         except DataError as error:
-            fault = str(error) if "mask" in str(error) else None
+            pixels, fault = {}, str(error)
         labels = tuple(name for name in classes if pixels.get(name))
         return replace(record, targets={"mask": ClassMaskFiles(files, pixels, fault), "labels": labels})
 
@@ -115,23 +125,28 @@ def _look_at(pair: MaskPair, colors: Mapping[tuple[int, int, int], int] | None) 
     counts = np.bincount(values.ravel())
     found = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     try:
-        size = picture_size(pair.record.path)
-    except DataError:  # the picture is what is wrong, and will be named for itself
-        return _Look(found)
-    try:
-        check_size(pair.mask, values.shape, size)
+        if (size := _size_of(pair.record)) is not None:
+            check_size(pair.mask, values.shape, size)
     except DataError as error:
         return _Look(found, str(error))
     return _Look(found)
+
+
+def _size_of(record: Record) -> tuple[int, int] | None:
+    """Return height and width of a picture; None of one that can't be read, which will be named for itself."""
+    try:
+        return picture_size(record.path)
+    except DataError:
+        return None
 
 
 def _infer_coding(root: Path, looks: Sequence[_Look]) -> tuple[MaskCoding, list[str]]:
     sound = [look for look in looks if look.fault is None]
     found = Counter(value for look in sound for value in look.counts)
     values = set(found)
-    if values and values <= set(_BINARY):
+    if values <= set(_BINARY):  # or none of them can be read
         return MaskCoding(_BINARY), []
-    if values and values <= set(_BINARY_BYTES):
+    if values <= set(_BINARY_BYTES):
         return MaskCoding(_BINARY_BYTES, frozenset()), []
     classes = sorted(values - {IGNORED})
     if len(classes) > MAX_CLASSES:
@@ -139,10 +154,10 @@ def _infer_coding(root: Path, looks: Sequence[_Look]) -> tuple[MaskCoding, list[
             f"{root}: the masks have {len(classes)} different values; a segmentation has at most {MAX_CLASSES} "
             "classes. Are they grey pictures rather than masks, or soft at their edges?"
         )
-    names = {value: str(value) for value in classes} or _BINARY
+    names = {value: str(value) for value in classes}
     note = (
         f"{root}: no list of classes ({', '.join((*TEXT_FILES, *TABLES))}); each of the {len(names)} values of the "
-        f"masks is a class of its own, {classes[0] if classes else 0} to {classes[-1] if classes else 1}"
+        f"masks is a class of its own, {classes[0]} to {classes[-1]}"
     )
     ignored = sum(IGNORED in look.counts for look in sound)
     return MaskCoding(names), [note + (f"; {IGNORED} is ignored (in {ignored} masks)." if ignored else ".")]

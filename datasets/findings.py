@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from .open import Kind
+
 Severity = Literal["error", "warning", "info"]
 
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
@@ -33,11 +35,14 @@ class Report:
     data: str
     """The folder or table."""
     format: str
+    kind: Kind
+    """What it was looked at for: labels, masks or boxes."""
     split_origin: str
     """Where the splits come from, as ``AnnotatedImages.splits_origin``."""
     counts: Mapping[str, Any]
     """Plain numbers: ``images``, ``readable``, ``classes``, ``splits`` (images of each class by split), ``formats``,
-    ``modes``, and ``width`` and ``height`` in pixels (``min``, ``median``, ``max``)."""
+    ``modes``, and ``width`` and ``height`` in pixels (``min``, ``median``, ``max``); of masks also ``pixels`` (of each
+    class by split, of ignored ones under ``""``)."""
     findings: tuple[Finding, ...]
     """From the worst on."""
 

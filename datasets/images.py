@@ -213,7 +213,7 @@ def find_bad_images(records: Sequence[Record], *, workers: int = 8) -> list[BadS
 def _check_record(record: Record) -> str | None:
     reason = check_image(record.path)
     if reason is None and "mask" in record.targets:
-        fault: str | None = record.targets["mask"].fault
+        fault: str | None = record.targets["mask"].fault_in(picture_size(record.path))
         return fault
     if reason is None and "boxes" in record.targets:
         return boxes_fault(record.targets["boxes"], picture_size(record.path), str(record.path))

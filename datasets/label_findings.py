@@ -7,6 +7,7 @@ from ..backbones.errors import did_you_mean
 from .annotated_images import AnnotatedImages
 from .contents import class_names
 from .findings import Finding, count
+from .open import Kind
 
 IMBALANCE = 10
 """From this ratio between the largest and the smallest class on, a network does well to ignore the small one."""
@@ -17,12 +18,18 @@ CLASS_COUNTS = "class_counts"
 _LISTED_CLASSES = 20
 
 
-def check_labels(images: AnnotatedImages) -> Iterable[Finding]:
-    """Return findings on the classes of all splits, of one label an image or of several alike."""
+def check_labels(images: AnnotatedImages, *, kind: Kind = "labels") -> Iterable[Finding]:
+    """Return findings on the classes of all splits, of one label an image or of several alike.
+
+    Args:
+        images: The data set.
+        kind: What it was opened for. The classes of masks are weighed by their pixels, not here.
+    """
     counts = count_classes(images)
     yield from _unknown_classes(images)
     yield from _rare_classes(images, counts)
-    yield from _imbalance(counts)
+    if kind != "masks":
+        yield from _imbalance(counts)
     yield from _class_counts(images, counts)
 
 
@@ -53,7 +60,11 @@ def _unknown_classes(images: AnnotatedImages) -> Iterable[Finding]:
 
 def _rare_classes(images: AnnotatedImages, counts: dict[str, dict[str, int]]) -> Iterable[Finding]:
     totals = {name: sum(found[name] for found in counts.values()) for name in images.classes}
-    rare = [name for name, total in totals.items() if total < 2]
+    rare = [name for name, total in totals.items() if total == 1]
+    unseen = [name for name, total in totals.items() if not total]
+    if unseen:
+        message = f"{count(len(unseen), 'class is', 'classes are')} listed, but in no image: {_list(unseen)}."
+        yield Finding("warning", "class_without_image", message)
     if rare:
         files = [record.name for record in images.everything if set(class_names(record)) & set(rare)]
         message = (
@@ -62,7 +73,7 @@ def _rare_classes(images: AnnotatedImages, counts: dict[str, dict[str, int]]) ->
         )
         yield Finding("warning", "single_image_class", message, tuple(files))
     for split, found in counts.items():
-        absent = [name for name in images.classes if not found[name] and name not in rare]
+        absent = [name for name in images.classes if not found[name] and name not in (*rare, *unseen)]
         if absent:
             effect = "can't be learned" if split == "train" else "has no figure there"
             has = count(len(absent), "class has", "classes have")

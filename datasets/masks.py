@@ -5,7 +5,6 @@ values, a palette picture's indices (not its colours), or colours that a list of
 compression changes values.
 """
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,20 +15,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from ..backbones.errors import did_you_mean
 from .file_state import hash_file
+from .mask_values import MAX_VALUE, Color, check_size, read_values
 from .sample import IGNORED, DataError
-
-Color = tuple[int, int, int]
 
 MAX_CLASSES = 255
 """The most classes of a segmentation: masks hold indices of 8 bits, of which 255 is ``IGNORED``."""
 
 IGNORED_NAMES = frozenset({"void", "ignore", "ignored", "unlabelled", "unlabeled"})
 """Names in lists of classes, in lower case, of pixels that count for nothing."""
+
+BACKGROUND = "background"
+"""The class of what nothing covers, where a mask is made of regions or has two values only."""
 
 _SHOWN_VALUES = 8
 
@@ -44,6 +44,10 @@ class MaskSource(ABC):
 
     pixels: Mapping[str, int]
     fault: str | None = None
+
+    def fault_in(self, size: tuple[int, int]) -> str | None:
+        """Return why the mask can't be used with a picture of that height and width, as far as that is known."""
+        return self.fault
 
     @abstractmethod
     def read(self, classes: Sequence[str], size: tuple[int, int]) -> Tensor:
@@ -79,7 +83,7 @@ class MaskCoding:
     def table(self, classes: Sequence[str]) -> NDArray[np.int16]:
         """Return for each value the index of its class, ``IGNORED``, or -1 for a value without a meaning."""
         places = {name: place for place, name in enumerate(classes)}
-        table = np.full(65536, -1, dtype=np.int16)
+        table = np.full(MAX_VALUE + 1, -1, dtype=np.int16)
         for value, name in self.names.items():
             table[value] = places.get(name, -1)
         table[[value for value in self.ignored if value not in self.names]] = IGNORED
@@ -87,7 +91,7 @@ class MaskCoding:
 
     def identity(self) -> Any:
         """Return plain values that tell this coding from others."""
-        return [sorted(self.names.items()), sorted(self.ignored)]
+        return [sorted(self.names.items()), sorted(self.ignored), sorted((self.colors or {}).items())]
 
 
 @dataclass(frozen=True)
@@ -185,17 +189,21 @@ class DrawnMask(MaskSource):
     is_multi_label: bool = False
     fault: str | None = None
 
+    def fault_in(self, size: tuple[int, int]) -> str | None:
+        """See the base class."""
+        if self.fault is not None or self.size == size:
+            return self.fault
+        return (
+            f"{self.source}: image {self.image_id} is annotated as {self.size[1]} x {self.size[0]} pixels, but its "
+            f"file has {size[1]} x {size[0]} (upright). Annotate the picture that is there."
+        )
+
     def read(self, classes: Sequence[str], size: tuple[int, int]) -> Tensor:
         """See the base class; what no region covers is the first class, ``background``, or none of several."""
         from pycocotools import mask as coco_mask
 
-        if self.fault is not None:
-            raise DataError(self.fault)
-        if self.size != size:
-            raise DataError(
-                f"{self.source}: image {self.image_id} is annotated as {self.size[1]} x {self.size[0]} pixels, but its "
-                f"file has {size[1]} x {size[0]} (upright). Annotate the picture that is there."
-            )
+        if fault := self.fault_in(size):
+            raise DataError(fault)
         drawn = torch.zeros((len(classes), *size) if self.is_multi_label else size, dtype=torch.uint8)
         for region in sorted(self.regions, key=lambda each: (not each.is_stuff, -each.area)):
             place = _place_of(region.name, classes, self.source)
@@ -208,82 +216,27 @@ class DrawnMask(MaskSource):
 
     @cached_property
     def pixels(self) -> Mapping[str, int]:  # type: ignore[override]
-        """The areas of the regions, of each class; where they overlap they count for both."""
+        """The areas of the regions, of each class; where they overlap they count for both. And what none covers."""
+        from pycocotools import mask as coco_mask
+
         found: dict[str, int] = {}
         for region in self.regions:
             found[region.name] = found.get(region.name, 0) + region.area
         if not self.is_multi_label:
-            found["background"] = max(0, self.size[0] * self.size[1] - sum(found.values()))
+            codes = [{"size": list(self.size), "counts": region.counts} for region in self.regions]
+            covered = int(coco_mask.area(coco_mask.merge(codes))) if codes else 0
+            found[BACKGROUND] = found.get(BACKGROUND, 0) + self.size[0] * self.size[1] - covered
         return found
 
     def identity(self) -> Any:
         """Return the regions."""
-        return json.dumps([[region.name, region.counts] for region in self.regions])
+        return [list(self.size), [[region.name, region.counts, region.is_stuff] for region in self.regions]]
 
 
 def _place_of(name: str, classes: Sequence[str], source: Path) -> int:
     if name not in classes:
         raise DataError(f"{source}: the class '{name}' isn't one of those known here.{did_you_mean(name, classes)}")
     return list(classes).index(name)
-
-
-def read_values(path: Path, colors: Mapping[Color, int] | None) -> NDArray[np.int64]:
-    """Return a mask's values, ``[H, W]``.
-
-    Raises:
-        DataError: The file is missing, damaged, a JPEG, or in colours of which no list is known or which aren't in it.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.format == "JPEG":
-                raise DataError(f"{path}: a mask can't be a JPEG, whose compression changes values. Save it as PNG.")
-            if image.mode in ("RGB", "RGBA"):
-                return _values_of_colors(np.asarray(image.convert("RGB")), path, colors)
-            if image.mode == "LA":
-                image = image.getchannel(0)  # noqa: PLW2901
-            if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
-                raise DataError(f"{path}: a mask of mode {image.mode} has no values for classes. Save it as grey PNG.")
-            return np.asarray(image).astype(np.int64)
-    except DataError:
-        raise
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: the mask is missing; there is no such file.") from error
-    except Exception as error:  # damage can raise nearly anything from Pillow's format readers
-        raise DataError(f"{path}: the mask can't be read, it is damaged or no picture ({error}).") from error
-
-
-def _values_of_colors(pixels: NDArray[np.uint8], path: Path, colors: Mapping[Color, int] | None) -> NDArray[np.int64]:
-    if colors is None:
-        if (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
-            return pixels[..., 0].astype(np.int64)  # grey that was saved with three channels
-        raise DataError(
-            f"{path}: this mask is in RGB colours, and nothing says which colour is which class. Put a file "
-            "classes.txt with a line 'R G B name' for each into the data set's folder, or save masks of class values."
-        )
-    packed = pixels.astype(np.int64) @ np.array([65536, 256, 1])
-    known = np.array([red * 65536 + green * 256 + blue for red, green, blue in colors])
-    order = np.argsort(known)
-    places = np.searchsorted(known[order], packed).clip(max=len(known) - 1)
-    values = np.array(list(colors.values()))[order][places]
-    if (wrong := known[order][places] != packed).any():
-        code = int(packed[wrong][0])
-        raise DataError(f"{path}: the colour {code >> 16} {code >> 8 & 255} {code & 255} isn't in the list of classes.")
-    return values.astype(np.int64)
-
-
-def check_size(path: Path, shape: Sequence[int], size: tuple[int, int]) -> None:
-    """Refuse a mask that is larger or smaller than its picture.
-
-    Raises:
-        DataError: Naming both sizes; and EXIF where a turn explains the difference.
-    """
-    if tuple(shape) == size:
-        return
-    turned = " It fits the picture as it is stored, before its EXIF rotation." if tuple(shape) == size[::-1] else ""
-    raise DataError(
-        f"{path}: the mask has {shape[1]} x {shape[0]} pixels, its picture {size[1]} x {size[0]}.{turned} They have to "
-        "be alike."
-    )
 
 
 def unknown_values(path: Path, values: Iterable[int], coding: MaskCoding) -> str:

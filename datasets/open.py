@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from ..backbones.errors import did_you_mean
 from .annotated_images import AnnotatedImages, note_splits
-from .coco import find_coco_files, read_coco_boxes, read_coco_masks
+from .coco import find_coco_files, guess_coco_kind, read_coco_boxes, read_coco_masks
 from .contents import Contents, raise_faults
 from .image_folder import describe_folder, read_image_folder
 from .mask_folder import holds_mask_folders, read_mask_folder
@@ -113,11 +113,18 @@ def open_with_faults(
 
 
 def guess_kind(path: Path | str) -> Kind:
-    """Return what a data set seems to be made for, where nobody says it: masks before labels before boxes."""
+    """Return what a data set seems to be made for, where nobody says it.
+
+    A VOC folder is taken for one of labels; of COCO files their regions decide, of a table its columns.
+    """
     root = Path(path)
     if root.is_dir():
-        return "masks" if holds_mask_folders(root) and not holds_voc(root) else "labels"
-    return kind_of_table(root) if root.suffix.lower() in TABLE_EXTENSIONS else "labels"
+        if holds_voc(root):
+            return "labels"
+        return "masks" if holds_mask_folders(root) else guess_coco_kind(root) or "labels"
+    if root.suffix.lower() == ".json":
+        return guess_coco_kind(root) or "labels"
+    return kind_of_table(root) if root.suffix.lower() in TABLE_EXTENSIONS and root.exists() else "labels"
 
 
 def _find_format(root: Path, kind: Kind) -> str:

@@ -71,7 +71,9 @@ def read_mask_table(path: Path) -> Contents:
     Raises:
         DataError: As ``read_table``; or the list of classes beside the table can't be read.
     """
-    contents, rows = _open_table(path, lambda columns, _: _require(["path", "mask"], columns, path))
+    contents, every = _open_table(path, lambda columns, _: _require(["path", "mask"], columns, path))
+    # the classes are those of the masks; labels are for another task
+    rows = ((number, {key: row[key] for key in row if key not in ("label", "labels")}) for number, row in every)
     pairs: list[MaskPair] = []
     splits: dict[str, str] = {}
     seen: dict[str, int] = {}

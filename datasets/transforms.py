@@ -16,9 +16,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional
-from torchvision.tv_tensors import BoundingBoxes, Mask, TVTensor
+from torchvision.tv_tensors import Mask, TVTensor
 
 from ..backbones.errors import UserError, unknown
+from .crops import ObjectCrop, PlainResize, WindowCrop, resize_target
 from .sample import IGNORED
 
 Size = tuple[int, int]
@@ -70,8 +71,6 @@ _MID_GREY = 128
 #: How much neighbouring windows overlap, as a share of the canvas: what lies near a window's border is seen better in
 #: the next one. A third is what mmsegmentation's published sliding windows take.
 _OVERLAP = 1 / 3
-#: The least share of a box's area that a random crop shows; with less the picture hardly shows the object.
-_KEPT_BOX = 0.5
 
 
 def train_transform(
@@ -181,7 +180,16 @@ class TrainTransform(Transform):
         return replace(self, mode=mode)
 
     def place(self, picture: Image.Image, spatial: Spatial) -> Placed:
-        """Return the canvas; all of it is picture. Draws from the global generators."""
+        """Return the canvas; all of it is picture. Draws from the global generators.
+
+        Raises:
+            UserError: Masks or boxes with a policy, which moves the picture only.
+        """
+        if spatial and self.policy != "none":
+            raise UserError(
+                f"The augmentation policy '{self.policy}' would move the picture off its {' and '.join(spatial)}. "
+                "Choose 'none'."
+            )
         image, moved = self._steps(picture, dict(spatial))
         return Placed(image, self.canvas, _plain(moved))
 
@@ -208,50 +216,16 @@ class TrainTransform(Transform):
         ratio = 1.0 if self.mode == "crop" else self.canvas[1] / self.canvas[0]
         ratios = tuple(each * ratio for each in _ASPECT_RATIOS)
         if self.mode == "window":
-            return _WindowCrop(self.canvas, (self.min_scale, 1 / self.min_scale), ratios, interpolation)
+            return WindowCrop(self.canvas, (self.min_scale, 1 / self.min_scale), ratios, interpolation)
         if self.min_scale == 1:
             # a crop of the full area would still be cut to _ASPECT_RATIOS
-            return v2.Resize(self.canvas, interpolation, antialias=True)
-        return _ObjectCrop(self.canvas, (self.min_scale, 1.0), ratios, interpolation, antialias=True)
+            return PlainResize(self.canvas, interpolation, antialias=True)
+        return ObjectCrop(self.canvas, (self.min_scale, 1.0), ratios, interpolation, antialias=True)
 
 
 def _plain(moved: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return targets as plain tensors, which are sent from process to process without their extras."""
     return {key: value.as_subclass(Tensor) for key, value in moved.items()}
-
-
-class _ObjectCrop(v2.RandomResizedCrop):  # type: ignore[misc]  # torchvision has no type information
-    """A random crop that shows at least half of the first box, where there is one; else all of the picture."""
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Return torchvision's parameters, drawn anew up to ten times."""
-        boxes = next((each for each in flat_inputs if isinstance(each, BoundingBoxes) and len(each)), None)
-        for _ in range(1 if boxes is None else 10):
-            params: dict[str, Any] = super().make_params(flat_inputs)
-            if boxes is None or _share_inside(boxes[0].tolist(), params) >= _KEPT_BOX:
-                return params
-        height, width = v2.functional.get_size(flat_inputs[0])
-        return {"top": 0, "left": 0, "height": height, "width": width}
-
-
-class _WindowCrop(v2.RandomResizedCrop):  # type: ignore[misc]  # torchvision has no type information
-    """A random crop whose scale is of the canvas's area, not of the picture's; at most all of the picture."""
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Return torchvision's parameters for the scales that these are in this picture."""
-        height, width = v2.functional.get_size(flat_inputs[0])
-        share = self.size[0] * self.size[1] / (height * width)
-        crop = v2.RandomResizedCrop(self.size, tuple(min(1.0, each * share) for each in self.scale), self.ratio)
-        params: dict[str, Any] = crop.make_params(flat_inputs)
-        return params
-
-
-def _share_inside(box: Sequence[float], crop: Mapping[str, int]) -> float:
-    """Return the share of a box's area that a crop shows."""
-    left, top, right, bottom = box
-    width = min(right, crop["left"] + crop["width"]) - max(left, crop["left"])
-    height = min(bottom, crop["top"] + crop["height"]) - max(top, crop["top"])
-    return max(0.0, width) * max(0.0, height) / max((right - left) * (bottom - top), 1e-9)
 
 
 class _NoisyErasing(v2.RandomErasing):  # type: ignore[misc]  # torchvision has no type information
@@ -269,6 +243,10 @@ class _NoisyErasing(v2.RandomErasing):  # type: ignore[misc]  # torchvision has 
             params["v"] = torch.randint(0, 256, shape, dtype=torch.uint8)
         return params
 
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Return the picture with the rectangle; masks and boxes stay, for what is hidden is still there."""
+        return inpt if isinstance(inpt, TVTensor) else super().transform(inpt, params)
+
 
 @dataclass(frozen=True)
 class EvalTransform(Transform):
@@ -285,7 +263,7 @@ class EvalTransform(Transform):
         size = self._resized(picture.height, picture.width)
         interpolation = _find_interpolation(self.interpolation)
         resized = functional.resize(picture, list(size), interpolation=interpolation)
-        moved = {key: functional.resize(value, list(size)) for key, value in spatial.items()}
+        moved = {key: resize_target(value, size) for key, value in spatial.items()}
         valid = self.canvas
         if self.mode == "crop":
             resized = functional.center_crop(resized, list(self.canvas))

@@ -164,12 +164,19 @@ def read_voc_masks(root: Path) -> Contents:
                 continue
             record = Record(found[0], {}, found[0].relative_to(root).as_posix())
             pairs[split].append(MaskPair(record, masks[name]))
+    if lists and (unlisted := len(masks) - sum(map(len, lists.values()))):
+        contents.notes.append(
+            f"{root}: {unlisted} masks are in none of the lists of ImageSets/Segmentation and were left out."
+        )
     everything = [pair for found in pairs.values() for pair in found]
     known = MaskCoding(dict(enumerate(SEGMENTED)))
     coded = code_masks(root, everything, known=known, hint="no list of classes; the values are taken for VOC's 21.")
     by_name = {record.name: record for record in coded.records}
     contents.order = coded.classes
-    contents.splits = {split: tuple(by_name[pair.record.name] for pair in found) for split, found in pairs.items()}
+    contents.splits = {
+        split: tuple(by_name[name] for name in sorted(pair.record.name for pair in found))
+        for split, found in pairs.items()
+    }
     return contents
 
 

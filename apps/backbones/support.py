@@ -66,6 +66,16 @@ def _any_trunk(name: str) -> Verdict:
     return Verdict("yes")
 
 
+def _map(name: str) -> Verdict:
+    """Class activation maps take any map; one is enough."""
+    from ...backbones import find_specs
+
+    channels = 1 if name == "lenet" else 3
+    if find_specs(name, in_channels=channels):
+        return Verdict("yes")
+    return Verdict("no", "cam needs a map, and this trunk has none with a stride of 2**K. Take the head regression.")
+
+
 def _dense(head: DecoderName, name: str) -> Verdict:
     from ...backbones.architecture import Options
     from ...backbones.assembly import measure_specs
@@ -83,6 +93,7 @@ def _dense(head: DecoderName, name: str) -> Verdict:
 
 HEADS: dict[str, Callable[[str], Verdict]] = {
     **dict.fromkeys(("linear", "mlp", "regression"), _any_trunk),
+    "cam": _map,
     **{head: partial(_dense, head) for head in DECODERS},
 }
 """Of all apps, in the order of the columns; each takes the name of a trunk."""
@@ -100,7 +111,7 @@ def _print_tables(rows: Mapping[str, Row], heads: Sequence[str]) -> None:
         print(f"{number}: {reason}")
     print(
         "dilated, resampled: c5 comes to stride 16 without other weights, or is interpolated.\n"
-        "linear, mlp: classification. regression: localization. The others: segmentation.\n"
+        "linear, mlp: classification. regression, cam: localization. The others: segmentation.\n"
         "Any network of timm: onetrunk backbones support --names timm/NAME"
     )
 

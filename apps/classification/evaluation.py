@@ -7,10 +7,9 @@ from ...backbones import build_backbone, imagenet_classes, match_imagenet_classe
 from ...backbones.errors import UserError
 from ...datasets import AnnotatedImages, Record
 from ..card import Card
-from ..commands import evaluate_command
+from ..commands import evaluate_split
 from ..config import canvas_of
-from ..data_check import identify
-from ..inputs import InputRecipe, check_images, make_loader, make_recipe
+from ..inputs import make_recipe
 from ..model_file import load_trained
 from ..outputs import IMAGES, PREDICTIONS, RESULTS, output_folder
 from ..task import Task
@@ -39,16 +38,7 @@ def run_evaluation(options: EvaluateOptions) -> Card:
     task.views = make_views(options)
     if options.by_subject:
         judge_by_subject(task, images)
-    check_images(records, options)
-    inputs = InputRecipe.from_dict(task.description["inputs"])
-    loader = make_loader(
-        records, inputs.transform(), options, channels=inputs.channels, classes=task.description["classes"]
-    )
-    identity = identify(images)
-    facts = {"path": options.data, "fingerprint": identity.fingerprint, "split_origin": images.split_origin}
-    return evaluate_command(
-        task, loader, options, where=where, backbone=backbone, data=facts, contents=identity.contents
-    )
+    return evaluate_split(task, images, options, where=where, backbone=backbone, records=records)
 
 
 def _pretrained(options: EvaluateOptions) -> tuple[Task, dict[str, Any]]:

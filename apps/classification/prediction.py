@@ -4,8 +4,7 @@ from functools import partial
 from typing import Any
 
 from ...datasets import list_pictures
-from ..commands import predict_command
-from ..inputs import InputRecipe, check_images, make_loader
+from ..commands import predict_pictures
 from ..model_file import load_model
 from ..outputs import PREDICTIONS, output_folder
 from ..views import make_views
@@ -22,9 +21,5 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     where = output_folder(options.output, *PREDICTIONS, overwrite=options.overwrite)
     task = load_model(options.model)
     task.views = make_views(options)
-    inputs = InputRecipe.from_dict(task.description["inputs"])
-    records = list_pictures(options.images)
-    check_images(records, options)
-    loader = make_loader(records, inputs.transform(), options, channels=inputs.channels)
     summarize = partial(predict_folders, task.head) if options.by_folder else None
-    return predict_command(task, loader, options, where=where, summarize=summarize)
+    return predict_pictures(task, list_pictures(options.images), options, where=where, summarize=summarize)

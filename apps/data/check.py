@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...backbones.errors import UserError
 from ..option_checks import check_range
@@ -27,10 +27,13 @@ _STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold"}
 
 @dataclass(kw_only=True)
 class CheckOptions:
-    """Look at a whole data set: labels, every picture, duplicates."""
+    """Look at a whole data set: labels, masks or boxes, every picture, duplicates."""
 
     data: str
     """The data set: a folder or a table."""
+    kind: Literal["auto", "labels", "masks", "boxes"] = "auto"
+    """What to look at besides the pictures; ``auto``: masks or boxes where the folders or columns are those of such,
+    else labels. A folder in the VOC layout may hold all three."""
     workers: int | None = None
     """Threads that decode pictures; unset: one for each core, at most 8."""
     output: str | None = None
@@ -66,6 +69,7 @@ def check_data_set(options: CheckOptions) -> Report:
         warnings.simplefilter("ignore")  # Pillow's, of odd metadata in pictures that it reads all the same
         report = check_dataset(
             options.data,
+            kind=None if options.kind == "auto" else options.kind,
             split_seed=options.split_seed,
             val_fraction=options.val_fraction,
             workers=choose_workers(options.workers),
@@ -90,7 +94,8 @@ def print_report(report: Report) -> None:
     console = wide_console()
     console.print(
         f"{report.data}: {count(report.counts['images'], 'image')}, "
-        f"{count(report.counts['classes'], 'class', 'classes')} (split: {report.split_origin})",
+        f"{count(report.counts['classes'], 'class', 'classes')} (split: {report.split_origin}), read for its "
+        f"{report.kind}",
         soft_wrap=True,
     )
     console.print(_class_table(report.counts["splits"]))

@@ -98,7 +98,7 @@ class SegmentationEvaluator(Evaluator):
         Dice is over the same without ``background``. The boundary F1 of a class is the mean over the images in which it
         is labelled or found.
         """
-        correct, labelled, predicted = (weights @ rows[key] for key in _COUNTS)
+        correct, labelled, predicted = (_sum(rows[key], weights) for key in _COUNTS)
         union = labelled + predicted - correct
         counts = (union > 0) & ((labelled > 0) | (rows["labelled"].sum(axis=0) == 0))
         metrics = {"mean_iou": _mean(correct / np.maximum(union, 1), counts)}
@@ -113,7 +113,7 @@ class SegmentationEvaluator(Evaluator):
 
     def _measure_classes(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
         """Return the IoU of each class, by its place."""
-        correct, labelled, predicted = (weights @ rows[key] for key in _COUNTS)
+        correct, labelled, predicted = (_sum(rows[key], weights) for key in _COUNTS)
         union = labelled + predicted - correct
         found = np.where(union > 0, correct / np.maximum(union, 1), np.nan)
         return {str(place): found[:, place] for place in range(len(self.classes))}
@@ -194,11 +194,17 @@ def _count_questions(found: Tensor, truth: Tensor, counts: Tensor) -> dict[str, 
     return {key: layer.sum(dim=(1, 2)).numpy() for key, layer in layers.items()}
 
 
+def _sum(counts: NDArray[np.int64], weights: Weights) -> NDArray[np.float64]:
+    """Return the pixels of weighted images, ``[R, K]``; exact below 2**53, and unlike integers multiplied fast."""
+    total: NDArray[np.float64] = weights.astype(np.float64) @ counts.astype(np.float64)
+    return total
+
+
 def _boundary(rows: Rows, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the weighted mean boundary F1 of each class over its images, ``[R, K]``, and where there is one."""
     has = np.isfinite(rows["boundary_f1"])
-    images = weights @ has.astype(np.int64)
-    total = weights @ np.where(has, rows["boundary_f1"], 0).astype(np.float64)
+    images = _sum(has.astype(np.int64), weights)
+    total = weights.astype(np.float64) @ np.where(has, rows["boundary_f1"], 0).astype(np.float64)
     return total / np.maximum(images, 1), images > 0
 
 

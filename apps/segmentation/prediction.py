@@ -6,10 +6,10 @@ from typing import Any
 
 from ...backbones.errors import UserError
 from ...datasets import Record, list_pictures, read_image
-from ..commands import predict_command
-from ..inputs import InputRecipe, check_images, make_loader
+from ..commands import predict_pictures
 from ..model_file import load_model
 from ..outputs import PREDICTIONS, output_folder
+from ..processes import is_first
 from ..run_folder import make_folder
 from ..views import make_views
 from .options import PredictOptions
@@ -30,16 +30,16 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     where = output_folder(options.output, *PREDICTIONS, LEGEND, MASKS, OVERLAYS, overwrite=options.overwrite)
     task = load_model(options.model)
     task.views = make_views(options)
-    inputs = InputRecipe.from_dict(task.description["inputs"])
     records = list_pictures(options.images)
-    check_images(records, options)
     if where is None:
         task.keep_prediction = _forget
-    else:
-        pictures = _Pictures(where, records, task.description, options)
-        task.keep_prediction = pictures.write
-    loader = make_loader(records, inputs.transform(), options, channels=inputs.channels)
-    return predict_command(task, loader, options, where=where)
+        return predict_pictures(task, records, options, where=None)
+    pictures = _Pictures(where, records, task.description, options)
+    task.keep_prediction = pictures.write
+    rows = predict_pictures(task, records, options, where=where)
+    if is_first():
+        pictures.write_legend()
+    return rows
 
 
 def _forget(name: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +60,10 @@ class _Pictures:
         self._opacity = options.opacity
         self._paths = {record.name: record.path for record in records}
         self._stems = file_stems([record.name for record in records])
-        write_legend(make_folder(folder) / LEGEND, self._classes, self._colors)
+
+    def write_legend(self) -> None:
+        """Write which value of the masks is which class."""
+        write_legend(make_folder(self._folder) / LEGEND, self._classes, self._colors)
 
     def write(self, name: str, row: dict[str, Any]) -> dict[str, Any]:
         """Write mask and overlay of an image; return the row with their paths below the folder."""

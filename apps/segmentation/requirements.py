@@ -137,7 +137,7 @@ def refusal(
 
 def _refuse_trunk(name: DecoderName, specs: Mapping[str, FeatureSpec]) -> str | None:
     if len(specs) <= 1:
-        return _refuse_single(name, specs)
+        return _refuse_single(specs)
     read, offered = levels_read(name, specs), _listed(tuple(specs))
     if missing := [level for level in read if level not in specs]:
         return (
@@ -156,10 +156,10 @@ def _refuse_trunk(name: DecoderName, specs: Mapping[str, FeatureSpec]) -> str | 
     return None
 
 
-def _refuse_single(name: DecoderName, specs: Mapping[str, FeatureSpec]) -> str:
+def _refuse_single(specs: Mapping[str, FeatureSpec]) -> str:
     sizes = [f"one size only ({level}, stride {spec.stride})" for level, spec in specs.items()]
     return (
-        f"{name} needs maps of several sizes, and this trunk has {sizes[0] if sizes else 'none with a stride of 2**K'}."
+        f"dense heads need maps of several sizes, and this trunk has {sizes[0] if sizes else 'none with a stride of 2**K'}."
         " It still classifies from its embedding; for dense tasks take e.g. resnet50 or efficientnet_lite0."
     )
 

@@ -11,6 +11,8 @@ from onetrunk.apps.cli import main
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 #: What pip delivers; other weights are downloads.
 OFFLINE = ("efficientnet_lite0",)
+#: The fixture of the data that an app's configurations are for, where it isn't the pictures in class folders.
+USUAL_DATA = {"localization": "box_table", "segmentation": "mask_folder"}
 #: The command of an app's configurations, where it isn't `train`.
 COMMANDS = {"features": "extract"}
 
@@ -27,7 +29,8 @@ def two_classes(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def data_of(config: Path, request: pytest.FixtureRequest) -> Path:
     """Return generated data of the kind that the configuration is for, told by what it asks for or its name."""
     kinds = {"voc_multilabel": "label_voc", "mammography": "two_classes", "phenotype": "subject_table"}
-    fixture = next((name for start, name in kinds.items() if config.stem.startswith(start)), "pictures")
+    usual = USUAL_DATA.get(config.parent.name, "pictures")
+    fixture = next((name for start, name in kinds.items() if config.stem.startswith(start)), usual)
     data: Path = request.getfixturevalue(fixture)
     return data
 

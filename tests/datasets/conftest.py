@@ -48,3 +48,36 @@ def unsplit_pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def records_of() -> Callable[[list[Path]], list[Record]]:
     """Makes records without targets of paths."""
     return lambda paths: [Record(path, {}, path.name) for path in paths]
+
+
+def _write_mask(path: Path, values: object, mode: str | None = None, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.asarray(values)
+    image = Image.fromarray(array if array.dtype in (np.uint16, bool) else array.astype(np.uint8))
+    if mode == "P":
+        image = image.copy()
+        image.putpalette(np.random.default_rng(0).integers(0, 256, 768).tolist())
+    elif mode is not None:
+        image = image.convert(mode)
+    image.save(path, **options)
+    return path
+
+
+@pytest.fixture
+def write_mask() -> Callable[..., Path]:
+    """Writes values as a mask: ``write_mask(path, values, mode)``; mode ``P`` keeps them as indices."""
+    return _write_mask
+
+
+@pytest.fixture
+def make_pairs(tmp_path: Path) -> Callable[..., Path]:
+    """Writes pictures ``{0}`` and masks of 8x10 pixels with the values 0 to 2 to paths below a folder: its result."""
+
+    def make(picture: str, mask: str, names: tuple[str, ...] = ("a", "b", "c"), values: int = 3) -> Path:
+        for seed, name in enumerate(names):
+            _draw(tmp_path / "data" / picture.format(name), height=8, width=10, seed=seed)
+            columns = np.tile((np.arange(10) + seed) % values, (8, 1))
+            _write_mask(tmp_path / "data" / mask.format(name), columns)
+        return tmp_path / "data"
+
+    return make

@@ -1,12 +1,15 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from onetrunk.datasets import (
+    DataError,
     EpochBatches,
     Record,
     balanced_weights,
     class_weights,
+    median_frequency_weights,
     open_dataset,
     positive_weights,
 )
@@ -77,3 +80,27 @@ def test_a_class_without_images_has_the_weight_of_one_with_one(open_table, tmp_p
     held = opened.select("val")
     assert class_weights(held).tolist() == pytest.approx([1 / 2, 1 / 2])
     assert positive_weights(held).tolist() == pytest.approx([1, 1])
+
+
+def test_median_frequencies_by_hand(make_pairs, write_mask):
+    root = make_pairs("images/{}.png", "masks/{}.png")
+    masks = {"a": np.zeros((8, 10)), "b": np.zeros((8, 10)), "c": np.full((8, 10), 255)}
+    masks["a"][:4] = 1  # 40 of 80
+    masks["b"][:2], masks["b"][2:4] = 2, 255  # 20 of 60
+    masks["b"][4, 0] = 1  # 1 of 60
+    for name, values in masks.items():
+        write_mask(root / "masks" / f"{name}.png", values)
+    (root / "classes.txt").write_text("sky\nroad\ncar\nbus\n")
+    data = open_dataset(root, "all", kind="masks")
+    frequencies = [(40 + 39) / 140, 41 / 140, 20 / 60]
+    expected = [frequencies[2] / each for each in frequencies]
+    assert median_frequency_weights(data).tolist() == pytest.approx([*expected, 0]), "no image shows a bus"
+
+
+def test_masks_that_show_nothing_have_no_weights(make_pairs, write_mask):
+    root = make_pairs("images/{}.png", "masks/{}.png")
+    for name in "abc":
+        write_mask(root / "masks" / f"{name}.png", np.full((8, 10), 255))
+    (root / "classes.txt").write_text("sky\nroad\n")
+    with pytest.raises(DataError, match="no mask shows any class; there is nothing to weigh"):
+        median_frequency_weights(open_dataset(root, "all", kind="masks"))

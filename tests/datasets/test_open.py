@@ -1,7 +1,7 @@
 import shutil
 
 import pytest
-from onetrunk.datasets import DataError, open_dataset, write_split
+from onetrunk.datasets import DataError, guess_kind, open_dataset, write_split
 from onetrunk.datasets.image_folder import read_image_folder
 from onetrunk.datasets.table import read_table
 
@@ -164,3 +164,43 @@ def test_images_of_no_class_at_all_are_refused(tmp_path, draw):
     (tmp_path / "tags.csv").write_text("path,labels\na.png,\nb.png,\n")
     with pytest.raises(DataError, match=r"tags\.csv: no image has a label, .*no classes to tell apart"):
         open_dataset(tmp_path / "tags.csv", "all")
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ("path,label", "labels"),
+        ("path,labels", "labels"),
+        ("path,mask,label", "masks"),
+        ("path,label,xmin,ymin,xmax,ymax", "boxes"),
+    ],
+)
+def test_the_kind_of_a_table_is_guessed_by_its_columns(tmp_path, header, kind):
+    (tmp_path / "t.csv").write_text(header + "\n")
+    assert guess_kind(tmp_path / "t.csv") == kind
+
+
+def test_the_kind_of_a_folder_is_guessed_by_what_lies_in_it(tmp_path, pets, draw):
+    assert guess_kind(pets) == guess_kind(tmp_path) == guess_kind(tmp_path / "none.csv") == "labels"
+    (tmp_path / "note.json").write_text("[]")
+    assert guess_kind(tmp_path) == guess_kind(tmp_path / "note.json") == "labels"
+    draw(tmp_path / "a.jpg")
+    draw(tmp_path / "a_mask.png")
+    assert guess_kind(tmp_path) == "masks"
+
+
+@pytest.mark.parametrize("kind", ["masks", "boxes"])
+def test_a_path_that_is_not_there_is_refused_for_every_kind(pets, kind):
+    with pytest.raises(DataError, match=r"pet: there is no such file or folder\. Did you mean 'pets'"):
+        open_dataset(pets.with_name("pet"), "train", kind=kind)
+    with pytest.raises(DataError, match=r"00\.jpg: a data set is a folder or a table"):
+        open_dataset(pets / "train" / "cat" / "00.jpg", "train", kind=kind)
+
+
+def test_masks_are_cut_with_every_class_on_both_sides_and_into_folds(make_pairs):
+    root = make_pairs("images/{}.png", "masks/{}.png", tuple("abcdefghij"))
+    data = open_dataset(root, "train", kind="masks")
+    assert (len(data), len(data.select("val"))) == (8, 2)
+    assert data.fingerprint() == open_dataset(root, "train", kind="masks").fingerprint()
+    fold = data.with_fold(2, folds=5, seed=1)
+    assert (len(fold), len(fold.select("val")), fold.classes) == (8, 2, ("0", "1", "2"))

@@ -32,6 +32,32 @@ def test_targets_of_different_shapes_stay_a_list():
     assert [boxes.shape for boxes in batch.targets["boxes"]] == [(2, 4), (0, 4)]
 
 
+def test_masks_are_stacked_where_they_agree_and_what_is_as_large_as_the_picture_stays_a_list():
+    def sample(index, canvas=(4, 6), **more):
+        return _sample(index, mask=torch.zeros(canvas, dtype=torch.uint8), full_mask=torch.zeros(8, 9), **more)
+
+    batch = collate([sample(0), BAD, sample(1)])
+    assert batch.targets["mask"].shape == (2, 4, 6)
+    assert [mask.shape for mask in batch.targets["full_mask"]] == [(8, 9)] * 2, "a list though they agree"
+    ragged = collate([sample(0), sample(1, canvas=(5, 6))])
+    assert [mask.shape for mask in ragged.targets["mask"]] == [(4, 6), (5, 6)], "of windows"
+    boxes = collate([_sample(index, boxes=torch.zeros(1, 4), full_boxes=torch.zeros(1, 4)) for index in range(2)])
+    assert isinstance(boxes.targets["boxes"], list) and isinstance(boxes.targets["full_boxes"], list)
+
+
+def test_windows_of_pictures_are_joined_and_know_their_picture():
+    samples = [_sample(0), _sample(5)]
+    for count, sample in enumerate(samples, start=1):
+        sample.image = torch.full((count, 3, 4, 6), sample.index, dtype=torch.uint8)
+        sample.windows = torch.tensor([[0, 10 * place] for place in range(count)])
+    batch = collate(samples)
+    assert batch.images.shape == (3, 3, 4, 6) and batch.size == 2
+    assert batch.context.windows.tolist() == [[0, 0, 0], [1, 0, 0], [1, 0, 10]]
+    part = batch.take_windows(1, 3)
+    assert (part.images == 5).all() and part.context.windows.tolist() == [[1, 0, 0], [1, 0, 10]]
+    assert (part.size, batch.to("meta").context.windows.device.type) == (2, "meta")
+
+
 def test_a_batch_of_bad_samples_is_empty():
     batch = collate([BAD])
     assert (batch.size, batch.images, batch.targets, batch.skipped) == (0, None, {}, [BAD])

@@ -1,6 +1,7 @@
+import numpy as np
 import pyarrow
 import pytest
-from onetrunk.datasets import DataError, open_dataset
+from onetrunk.datasets import DataError, guess_kind, open_dataset
 from onetrunk.datasets.table import read_table
 from pyarrow import parquet
 
@@ -200,3 +201,87 @@ def test_of_many_faults_twenty_are_listed_and_all_are_counted(write):
 def test_quotes_that_swallow_rows_and_columns_that_hide_one_another_are_refused(write, text, words):
     with pytest.raises(DataError, match=words):
         open_dataset(write(text), "train")
+
+
+def _boxes_of(data):
+    return {record.name: (record.targets["label"], record.targets["boxes"]) for record in data.records}
+
+
+BOXED = "path,label,xmin,ymin,xmax,ymax\n"
+
+
+def test_boxes_of_a_picture_stand_in_several_rows(write):
+    rows = "img/0.png,cat,1,2,3,4\nimg/1.png,dog,0,0,5.5,5\nimg/0.png,cat,0,0,9,9\n./img/0.png,cat,4,4,4,9\n"
+    path = write(BOXED + rows)
+    data = open_dataset(path, "all", kind="boxes")
+    assert _boxes_of(data) == {
+        "img/0.png": ("cat", ((0, 0, 9, 9), (1, 2, 3, 4))),
+        "img/1.png": ("dog", ((0, 0, 5.5, 5),)),
+    }
+    assert any("1 boxes without an area were left out; their pictures have others" in note for note in data.notes)
+    assert guess_kind(path) == "boxes"
+    assert open_dataset(write("path,label\nimg/0.png,cat\nimg/1.png,dog\n", "l.csv"), "all").classes == ("cat", "dog")
+    assert guess_kind(path.with_name("l.csv")) == "labels"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BOXED + "img/0.png,cat,1,2,three,4\n", r"row 2: a box is four numbers, not 1, 2, three, 4\."),
+        (BOXED + "img/0.png,cat,1,2,,4\n", "row 2: a box is four numbers, not 1, 2, , 4"),
+        (BOXED + "img/0.png,,1,2,3,4\n", "row 2: the label of 'img/0.png' is empty"),
+        (
+            BOXED + "img/0.png,cat,1,2,3,4\nimg/0.png,dog,1,2,3,4\n",
+            "row 3: 'img/0.png' has another label, subject or s",
+        ),
+        (
+            "path,label,xmin,ymin,xmax\nimg/0.png,cat,1,2,3\n",
+            r"the column 'ymax' is missing; columns: path, label, xmin",
+        ),
+        ("path,label,x1,y1,x2,y2\nimg/0.png,cat,1,2,3,4\n", r"'xmin' is missing; .* Is it 'x1'\? Call it 'xmin'\."),
+        ("path,xmin,ymin,xmax,ymax\nimg/0.png,1,2,3,4\n", "the column 'label' is missing"),
+        (BOXED + "0.png,cat,1,2,3,4\n", "none of its 1 images exists"),
+        (BOXED, "the table has no rows"),
+    ],
+)
+def test_faulty_tables_of_boxes_are_refused_by_row(write, text, words):
+    with pytest.raises(DataError, match=words):
+        open_dataset(write(text), "all", kind="boxes")
+
+
+def test_boxes_come_from_parquet_too(write, tmp_path):
+    columns = {"path": ["img/0.png"] * 2, "label": ["cat"] * 2, "xmin": [0.0, 2], "ymin": [0, 2], "xmax": [9, 4]}
+    parquet.write_table(pyarrow.table({**columns, "ymax": [9, 4]}), tmp_path / "b.parquet")
+    write("")
+    data = open_dataset(tmp_path / "b.parquet", "all", kind="boxes")
+    assert _boxes_of(data) == {"img/0.png": ("cat", ((0, 0, 9, 9), (2, 2, 4, 4)))}
+
+
+def test_masks_of_a_table_lie_anywhere_and_labels_beside_them_are_for_others(write, write_mask, tmp_path):
+    values = np.tile(np.arange(56) % 3, (40, 1))
+    for index in range(3):
+        write_mask(tmp_path / "drawn" / f"{index}.png", values)
+    rows = "img/0.png,drawn/0.png,cat,train\nimg/1.png,drawn/1.png,,train\n" + f"img/2.png,{tmp_path}/drawn/2.png,a,val"
+    path = write("path,mask,label,split\n" + rows)
+    data = open_dataset(path, "train", kind="masks")
+    assert (data.classes, data.split_origin) == (("0", "1", "2"), "column")
+    assert [record.targets["labels"] for record in data.records] == [("0", "1", "2")] * 2
+    assert "label" not in data.records[0].targets
+    assert data.select("val").records[0].targets["mask"].read(data.classes, (40, 56)).tolist() == values.tolist()
+    assert guess_kind(path) == "masks"
+    (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
+    assert open_dataset(path, "train", kind="masks").classes == ("sky", "road", "car")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("path,label\nimg/0.png,cat\n", "the column 'mask' is missing; columns: path, label"),
+        ("path,segmentation\nimg/0.png,0.png\n", r"'mask' is missing; .* Is it 'segmentation'\? Call it 'mask'\."),
+        ("path,mask\nimg/0.png,\n", "row 2: the mask of 'img/0.png' is empty"),
+        ("path,mask\nimg/0.png,a.png\nimg/0.png,b.png\n", r"row 3: the image 'img/0.png' is in row 2 already"),
+    ],
+)
+def test_faulty_tables_of_masks_are_refused_by_row(write, text, words):
+    with pytest.raises(DataError, match=words):
+        open_dataset(write(text), "all", kind="masks")

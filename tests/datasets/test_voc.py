@@ -8,6 +8,7 @@ from onetrunk.datasets import (
     ResumableLoader,
     SampleDataset,
     eval_transform,
+    guess_kind,
     open_dataset,
     require_label_sets,
     require_labels,
@@ -268,3 +269,111 @@ def test_a_fold_over_two_lists_is_read_back_from_its_file_in_the_same_order(make
     for split in ("train", "val"):
         assert again.select(split).records == fold.select(split).records
         assert again.select(split).fingerprint() == fold.select(split).fingerprint()
+
+
+def _object(name: str, box: str, difficult: int = 0) -> str:
+    bounds = zip(("xmin", "ymin", "xmax", "ymax"), box.split(), strict=True)
+    inner = "".join(f"<{bound}>{value}</{bound}>" for bound, value in bounds)
+    return f"<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>{inner}</bndbox></object>"
+
+
+@pytest.fixture
+def make_boxes(tmp_path, draw) -> Callable[..., Path]:
+    """Writes a folder of ``images`` and ``annotations``: pictures of 16x16 pixels with their objects."""
+
+    def make(**pictures: list[str]) -> Path:
+        root = tmp_path / "raccoon"
+        for seed, (name, objects) in enumerate(pictures.items()):
+            draw(root / "images" / f"{name}.jpg", height=16, width=16, seed=seed)
+            (root / "annotations").mkdir(exist_ok=True)
+            (root / "annotations" / f"{name}.xml").write_text(f"<annotation>{''.join(objects)}</annotation>")
+        return root
+
+    return make
+
+
+def test_bounds_count_from_one_and_include_the_last_pixel(make_boxes):
+    root = make_boxes(
+        a=[_object("cat", "1 1 16 16"), _object("cat", "3 4 5 6.5"), _object("dog", "1 1 2 2", difficult=1)],
+        b=[_object("cat", "2 2 3 3"), _object("cat", "2 2 0 3")],
+        c=[],
+    )
+    (root / "splits").mkdir()
+    (root / "splits" / "train.txt").write_text("a\n")
+    (root / "splits" / "val.txt").write_text("b\nc\n")
+    data = open_dataset(root, "train", kind="boxes")
+    assert data.records[0].targets == {"label": "cat", "boxes": ((0, 0, 16, 16), (2, 3, 5, 6.5))}
+    assert data.select("val").records[0].targets["boxes"] == ((1, 1, 3, 3),)
+    assert (data.format, data.splits_origin, data.classes) == ("voc", "lists", ("cat",))
+    assert any("1 pictures without an object were left out" in note for note in data.notes)
+    assert any("1 boxes without an area were left out" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("objects", "words"),
+    [
+        (
+            [_object("cat", "1 1 9 9"), _object("dog", "1 1 9 9")],
+            r"b\.jpg: its objects are of 2 classes \(cat, dog\); a",
+        ),
+        ([_object("cat", "1 1 9 x")], r"b\.xml: object 1 \('cat'\): its bndbox is not four numbers, but 1, 1, 9, x"),
+        (["<object><name>cat</name></object>"], r"b\.xml: object 1 \('cat'\): its bndbox is not four numbers"),
+    ],
+)
+def test_what_is_no_box_of_one_class_is_refused(make_boxes, objects, words):
+    root = make_boxes(a=[_object("cat", "1 1 16 16")], b=objects)
+    with pytest.raises(DataError, match=words):
+        open_dataset(root, "all", kind="boxes")
+
+
+def test_a_folder_without_boxes_says_what_is_understood(pets):
+    with pytest.raises(DataError, match=r"no boxes found; it holds 2 folders .* Understood are: the VOC layout"):
+        open_dataset(pets, "all", kind="boxes")
+
+
+@pytest.fixture
+def masked_voc(make_voc, write_mask) -> Path:
+    """The pictures with palette masks of 16x16 pixels, of which the first has a band to ignore."""
+    root = make_voc(PICTURES)
+    for number, name in enumerate(sorted(PICTURES)[:4]):
+        mask = torch.zeros(16, 16, dtype=torch.uint8)
+        mask[4:12] = 255 if number == 0 else 8
+        mask[6:10] = 12
+        write_mask(root / "SegmentationClass" / f"{name}.png", mask.numpy(), "P")
+    (root / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_text("000003\n000001\n")
+    (root / "ImageSets" / "Segmentation" / "val.txt").write_text("000002\n")
+    return root
+
+
+def test_masks_are_palette_pictures_whose_255_is_ignored(masked_voc):
+    data = open_dataset(masked_voc, "train", kind="masks")
+    assert (data.format, data.splits_origin, len(data.classes)) == ("voc", "lists", 21)
+    assert [record.path.stem for record in data.records] == ["000001", "000003"], "sorted, whatever the list's order"
+    first, third = data.records
+    assert first.targets["labels"] == ("background", "dog")
+    assert third.targets["labels"] == ("background", "cat", "dog")
+    assert first.targets["mask"].pixels == {"background": 128, "dog": 64, "": 64}
+    mask = first.targets["mask"].read(data.classes, (16, 16))
+    assert mask[:, 0].tolist() == [0] * 4 + [255] * 2 + [12] * 4 + [255] * 2 + [0] * 4
+    assert any("1 masks are in none of the lists" in note for note in data.notes)
+    assert any("the values are taken for VOC's 21" in note for note in data.notes)
+    assert open_dataset(masked_voc, "train").classes == ("bird", "cat", "dog"), "its labels are as they were"
+    assert guess_kind(masked_voc) == "labels"
+
+
+def test_masks_without_lists_pictures_or_files_are_named(masked_voc, write_mask):
+    (masked_voc / "ImageSets" / "Segmentation" / "val.txt").write_text("000006\n000001\n")
+    (masked_voc / "JPEGImages" / "000003.jpg").unlink()
+    with pytest.raises(DataError, match="3 faults") as raised:
+        open_dataset(masked_voc, "all", kind="masks")
+    for words in (
+        "val.txt, line 1: '000006' has no mask; there is no SegmentationClass/000006.png",
+        "val.txt, line 2: '000001' is listed already in train.txt, line 2",
+        "000003.png: its picture is missing in",
+    ):
+        assert words in str(raised.value)
+    for path in (masked_voc / "SegmentationClass").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match=r"SegmentationClass: no masks; they end in \.png"):
+        open_dataset(masked_voc, "all", kind="masks")

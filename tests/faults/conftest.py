@@ -1,6 +1,6 @@
 """Real runs in processes of their own, what is done to them, and what must not depend on it.
 
-A new app takes part with one line in ``RECIPES``.
+A new app takes part with one line in ``RECIPES``, and one in ``DATA`` if it needs more than class folders.
 """
 
 import json
@@ -30,6 +30,18 @@ CLASSIFICATION = (
     "--fit.save-every 0 --optim.trunk-factor 1 --device cpu"
 )
 
+LOCALIZATION = (
+    "localization train --backbone timm/test_resnet --weights none --image-size 32 --epochs 3 --batch-size 8 "
+    "--workers 0 --learning-rate 0.01 --head-options.level c3 --head-options.width 8 --head-options.hidden 16 "
+    "--head-options.dropout 0.3 --augment.color-jitter 0.4 --fit.save-every 0 --optim.trunk-factor 1 --device cpu"
+)
+
+SEGMENTATION = (
+    "segmentation train --backbone timm/test_resnet --weights none --image-size 32 --epochs 3 --batch-size 8 "
+    "--workers 0 --learning-rate 0.01 --head-options.width 32 --loss.dice 1 --augment.color-jitter 0.4 "
+    "--fit.save-every 0 --optim.trunk-factor 1 --device cpu"
+)
+
 #: Name -> the words behind ``onetrunk``, but for ``--data`` and ``--output``.
 RECIPES = {
     "unfrozen": f"{CLASSIFICATION} --workers 2",
@@ -43,7 +55,11 @@ RECIPES = {
     "norms": f"{CLASSIFICATION} --tune norm",
     "lora": f"{CLASSIFICATION} --tune lora --lora.rank 2",
     "two_processes": f"{CLASSIFICATION} --devices 2 --workers 2 --batch-size 4 --freeze until:1 --optim.ema 0.9",
+    "localization": LOCALIZATION,
+    "segmentation": SEGMENTATION,
 }
+#: Recipe -> the fixture that gives its data, where they aren't the pictures in class folders.
+DATA = {"localization": "noisy_boxes", "segmentation": "noisy_masks"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -95,6 +111,32 @@ def noisy_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def noisy_boxes(noisy_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of the pictures, each with a box."""
+    table = tmp_path_factory.mktemp("boxes") / "table.csv"
+    lines = ["path,label,split,xmin,ymin,xmax,ymax"]
+    for place, picture in enumerate(sorted(noisy_pictures.rglob("*.png"))):
+        split, label = picture.parts[-3:-1]
+        left, top = 3 * place % 17, 5 * place % 13
+        lines.append(f"{picture},{label},{split},{left},{top},{left + 20},{top + 25}")
+    table.write_text("\n".join(lines) + "\n")
+    return table
+
+
+@pytest.fixture(scope="session")
+def noisy_masks(noisy_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of the pictures, each with a mask of three classes and ignored pixels."""
+    root = tmp_path_factory.mktemp("masks")
+    lines, generator = ["path,mask,split"], np.random.default_rng(0)
+    for place, picture in enumerate(sorted(noisy_pictures.rglob("*.png"))):
+        values = generator.choice([0, 1, 2, 255], (5, 5)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+        Image.fromarray(values).save(root / f"{place}.png")
+        lines.append(f"{picture},{place}.png,{picture.parts[-3]}")
+    (root / "table.csv").write_text("\n".join(lines) + "\n")
+    return root / "table.csv"
+
+
 def comparable_card(run: Path) -> dict[str, Any]:
     """A run's card but for what may differ: how long it took, on how much memory, and how it was called."""
     card = json.loads((run / "results.json").read_text())
@@ -111,6 +153,7 @@ class Harness:
     run_command: Run
     folder: Path
     data: Path
+    own_data: dict[str, Path] = field(default_factory=dict)  # of recipes that need others
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     always: tuple[str, ...] = ()  # words that are added to every recipe
@@ -135,7 +178,8 @@ class Harness:
 
     def words(self, recipe: str, run: Path, *more: str) -> list[str]:
         """The words of a recipe."""
-        return [*RECIPES[recipe].split(), *self.always, "--data", str(self.data), "--output", str(run), *more]
+        data = self.own_data.get(recipe, self.data)
+        return [*RECIPES[recipe].split(), *self.always, "--data", str(data), "--output", str(run), *more]
 
     def run(self, recipe: str, run: Path, *more: str, fault: dict[str, Any] | None = None) -> tuple[int, str]:
         """Run a recipe; returns the exit code and what it said."""
@@ -185,9 +229,15 @@ class Harness:
 
 
 @pytest.fixture(scope="session")
-def harness(run_command: Run, noisy_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Harness:
+def harness(
+    run_command: Run,
+    noisy_pictures: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Harness:
     """See the class."""
-    return Harness(run_command, tmp_path_factory.mktemp("undisturbed"), noisy_pictures)
+    own = {recipe: request.getfixturevalue(fixture) for recipe, fixture in DATA.items()}
+    return Harness(run_command, tmp_path_factory.mktemp("undisturbed"), noisy_pictures, own)
 
 
 @pytest.fixture(scope="session")

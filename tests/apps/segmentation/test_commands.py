@@ -168,7 +168,7 @@ def test_a_finished_run_is_not_trained_again(
         (["--sampling", "balanced"], "--sampling balanced draws images by their one class, and these have many."),
         (["--select", "top1"], "Unknown metric for --select 'top1'. Known: mean_iou, dice, pixel_accuracy."),
         (["--labels", "multi"], "the masks give each pixel one class, and any number is asked for."),
-        (["--backbone", "timm/vit_tiny_patch16_224"], "needs maps of several sizes"),
+        (["--backbone", "timm/vit_tiny_patch16_224"], "need maps of several sizes"),
         (["--resize", "crop"], "crop"),
     ],
 )

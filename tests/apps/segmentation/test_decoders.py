@@ -20,7 +20,6 @@ from onetrunk.backbones import BACKBONES, FeatureSpec, UserError, build_backbone
 from onetrunk.backbones.architecture import Options
 from onetrunk.backbones.assembly import assemble, measure_specs, on_meta, run_on_meta
 from onetrunk.backbones.catalog import find_builder
-from onetrunk.backbones.shapes_only import ShapesOnly
 
 TIMM = ("timm/convnext_tiny", "timm/inception_v3", "timm/rexnet_100")
 LENET = ("unet", "unetplusplus", "pspnet", "linknet", "manet")
@@ -54,13 +53,15 @@ def shapes_of(name, output_stride, canvas):
 
 @functools.cache
 def logits_shape(head, read, canvas):
-    """Run a head on maps of these shapes; trunks with the same maps share it."""
-    with torch.device("meta"), ShapesOnly():
+    """Train a head a step on maps of these shapes, without values; trunks with the same maps share it."""
+    with torch.device("meta"):
         specs = {level: FeatureSpec(shape[0], 2 ** int(level[1])) for level, shape in read}
-        decoder = build_decoder(head, specs, 7).eval()
+        decoder = build_decoder(head, specs, 7)
         features = {level: torch.empty(2, *dict(read)[level]) for level in decoder.levels}
-        with torch.no_grad():
-            return decoder(features, canvas).shape
+        logits = decoder(features, canvas)
+        F.cross_entropy(logits, torch.zeros((2, *canvas), dtype=torch.int64)).backward()
+    assert all(parameter.grad is not None for parameter in decoder.parameters())
+    return logits.shape
 
 
 def maps_for(specs, canvas, batch=2):
