@@ -1,13 +1,19 @@
 """Where commands put what they computed, and predictions as files."""
 
 import csv
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+import io
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 from ..backbones.errors import UserError
 from .evaluation import Evaluation, Evaluator
 from .run_folder import check_writable, make_folder, replace_json, replacing
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 RESULTS = "results.json"
 IMAGES = "images.npz"
@@ -61,6 +67,32 @@ def write_predictions(folder: Path, rows: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(stream, fieldnames=columns)
         writer.writeheader()
         writer.writerows(flat)
+
+
+def picture_stems(names: Sequence[str]) -> dict[str, str]:
+    """Return for each image the path of the pictures that are made of it, without an ending.
+
+    It is the image's own below the folder that all of them share; where two would agree, with the image's ending.
+
+    Args:
+        names: Of the images: their paths.
+    """
+    shared = os.path.commonpath([os.path.dirname(os.path.abspath(name)) for name in names]) if names else ""
+    paths = {name: PurePath(os.path.relpath(os.path.abspath(name), shared)) for name in names}
+    counts = Counter(path.with_suffix("") for path in paths.values())
+    return {
+        name: (path.with_suffix("") if counts[path.with_suffix("")] == 1 else path).as_posix()
+        for name, path in paths.items()
+    }
+
+
+def save_png(picture: "Image.Image", path: Path) -> None:
+    """Write a picture as PNG, whole or not at all; folders on the way are made."""
+    make_folder(path.parent)
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    with replacing(path, "wb") as stream:
+        stream.write(content.getvalue())
 
 
 def _flatten(row: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,9 @@ _MOST_PICTURES = 10_000
 Shares = tuple[float, float, float, float]
 """A box ``xyxy`` in shares of a picture's width and height."""
 
+CENTRE_BOX: Shares = (0.25, 0.25, 0.75, 0.75)
+"""The middle of the picture, half as wide and half as high: what one says who knows no box at all."""
+
 
 def mean_box(images: AnnotatedImages) -> Shares:
     """Return the mean of the sides of the largest boxes of a split, of at most 10,000 pictures evenly chosen.
@@ -37,12 +40,6 @@ def mean_box(images: AnnotatedImages) -> Shares:
         raise DataError(f"{images.root}: no picture of the split '{images.split}' can be read.")
     left, top, right, bottom = (round(float(side), 6) for side in np.mean(found, axis=0))
     return left, top, right, bottom
-
-
-def centre_box(mean: Shares) -> Shares:
-    """Return the box as large as the mean one, in the middle of the picture."""
-    width, height = mean[2] - mean[0], mean[3] - mean[1]
-    return (1 - width) / 2, (1 - height) / 2, (1 + width) / 2, (1 + height) / 2
 
 
 def in_pixels(boxes: Sequence[Shares], context: Context) -> Tensor:

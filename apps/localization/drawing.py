@@ -1,37 +1,33 @@
 """Pictures with what was found in them."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from ...datasets import Record, read_image
+from ..outputs import picture_stems, save_png
 
 PICTURES = "pictures"
 _COLOUR = (255, 210, 0)
 #: Pictures whose longer side is below this are enlarged by a whole number, or nothing could be read in them.
 _SMALLEST_SIDE = 256
-_ENDINGS = (".jpg", ".jpeg", ".png")
 
 
 def draw_predictions(folder: Path, records: Sequence[Record], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write each picture with its box, class and probability, below ``folder`` as it lies on the disk.
+    """Write each picture with its box, class and probability as PNG; see ``picture_stems``.
 
     Args:
         folder: Where to.
         records: The pictures.
         rows: The head's predictions, one a record; those with an error are passed over.
     """
-    taken: set[Path] = set()
+    stems = picture_stems([record.name for record in records])
     for record, row in zip(records, rows, strict=True):
-        if "error" in row:
-            continue
-        target = folder / _free_name(record.name, taken)
-        taken.add(target.relative_to(folder))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        drawn = draw(read_image(record.path), row["box"], f"{row['predicted']} {row['probability']:.2f}")
-        drawn.save(target, quality=92)  # which PNG passes over
+        if "error" not in row:
+            text = f"{row['predicted']} {row['probability']:.2f}"
+            save_png(draw(read_image(record.path), row["box"], text), folder / f"{stems[record.name]}.png")
 
 
 def draw(picture: Image.Image, box: Mapping[str, float], text: str) -> Image.Image:
@@ -66,20 +62,3 @@ def _write(canvas: ImageDraw.ImageDraw, text: str, corner: tuple[int, int], size
     y = corner[1] - height if corner[1] >= height else min(corner[1], size[1] - height)
     canvas.rectangle((x, y, x + width, y + height), fill=_COLOUR)
     canvas.text((x + 3 - left, y + 3 - top), text, fill="black", font=font)
-
-
-def _free_name(name: str, taken: set[Path]) -> Path:
-    """Return where a picture is written: its name with its folders, but none that leads out of the folder.
-
-    A picture that isn't JPEG or PNG gets ``.png`` behind its ending. A name that is taken, because ``..`` was left out
-    or an ending was added, gets a number.
-    """
-    parts = [part.rstrip(":") for part in PurePosixPath(name).parts if part not in ("/", "..")]
-    path = Path(*parts)
-    if path.suffix.lower() not in _ENDINGS:
-        path = path.with_name(f"{path.name}.png")
-    number, free = 1, path
-    while free in taken:
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free

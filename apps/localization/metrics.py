@@ -16,7 +16,7 @@ from ..classification.readout import TOP_K, best_classes, probabilities, top_row
 from ..evaluated_images import Rows
 from ..evaluation import Evaluator, ImageScores, Share
 from ..intervals import Weights, bootstrap, paired_bootstrap, paired_proportions
-from .baselines import BASELINES, Shares, centre_box, in_pixels
+from .baselines import BASELINES, CENTRE_BOX, Shares, in_pixels
 from .boxes import Output, best_overlap, class_boxes, plain_box
 
 #: From this intersection over union on a box is right (ILSVRC, Russakovsky 2015, section 4.2).
@@ -30,7 +30,7 @@ class LocalizationEvaluator(Evaluator):
     there are fewer: ``label`` int64 ``[N]`` with ``label_probability`` float32 ``[N]`` and ``label_iou`` float64
     ``[N]``, of the box for the label; ``top`` int64 ``[N, K]``, ``probability`` float32 ``[N, K]`` and ``iou`` float64
     ``[N, K]``; ``box`` float32 ``[N, 4]``, that of the most probable class, and ``true_box``, the largest true one;
-    ``baseline_iou`` float64 ``[N, 2]``, of the mean and the centred box of the training split.
+    ``baseline_iou`` float64 ``[N, 2]``, of the training split's mean box and the centre box.
 
     Args:
         classes: The class names, in the order of the logits.
@@ -69,7 +69,7 @@ class LocalizationEvaluator(Evaluator):
         best, top = best_classes(found)
         # the box for the label may be another one than those of the best classes
         boxes = class_boxes(output, torch.cat([top, label[:, None]], dim=1), batch.context)
-        guesses = in_pixels([self.mean_box, centre_box(self.mean_box)], batch.context)
+        guesses = in_pixels([self.mean_box, CENTRE_BOX], batch.context)
         true_boxes = [each.cpu() for each in truths]
         overlaps = torch.stack(list(map(best_overlap, boxes, true_boxes)))
         rows = {
@@ -140,8 +140,8 @@ class LocalizationEvaluator(Evaluator):
     def details(self, rows: Rows) -> dict[str, Any]:
         """Return what boxes that see no picture would get with the model's own labels: a card says what the net adds.
 
-        ``mean_box`` is the mean of the training split's, ``centre_box`` as large, in the middle. ``gain`` is by how
-        much the model is better, image by image.
+        ``mean_box`` is the mean of the training split's; ``centre_box``, which knows none, the middle of the picture,
+        half as wide and half as high. ``gain`` is by how much the model is better, image by image.
         """
         baselines = {name: self._baseline(rows, place) for place, name in enumerate(BASELINES)}
         return {"baselines": {**baselines, "mean_box_shares": list(self.mean_box)}}

@@ -2,7 +2,6 @@
 
 import colorsys
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..run_folder import make_folder, replacing
+from ..run_folder import replacing
 
 #: Steps around the colour circle that keep neighbours apart however many there are: the golden ratio's.
 _TURN = 0.618034
@@ -59,15 +58,6 @@ def overlay(
     share = opacity * shown.any(axis=-1, keepdims=True)
     mixed = below * (1 - share) + shown * share
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
-
-
-def save_png(picture: Image.Image, path: Path) -> None:
-    """Write a picture as PNG, whole or not at all; folders on the way are made."""
-    make_folder(path.parent)
-    content = io.BytesIO()
-    picture.save(content, format="PNG")
-    with replacing(path, "wb") as stream:
-        stream.write(content.getvalue())
 
 
 def write_legend(path: Path, classes: Sequence[str], colors: Sequence[tuple[int, int, int]]) -> None:

@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...backbones.errors import UserError
 from ...datasets import Record, list_pictures, read_image
 from ..commands import predict_pictures
 from ..model_file import load_model
-from ..outputs import PREDICTIONS, output_folder
+from ..outputs import PREDICTIONS, output_folder, picture_stems, save_png
 from ..processes import is_first
 from ..run_folder import make_folder
 from ..views import make_views
 from .options import PredictOptions
-from .palette import colors_of, overlay, palette_picture, save_png, write_legend
+from .palette import colors_of, overlay, palette_picture, write_legend
 from .readout import BACKGROUND
 
 MASKS, OVERLAYS, LEGEND = "masks", "overlays", "classes.csv"
@@ -22,7 +21,7 @@ MASKS, OVERLAYS, LEGEND = "masks", "overlays", "classes.csv"
 def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     """Segment images; return a row for each with the share of every class, in the order of the sorted paths.
 
-    With ``output`` a palette picture and an overlay are written for each, under the picture's own name.
+    With ``output`` a palette picture and an overlay are written for each, see ``picture_stems``.
 
     Raises:
         UserError: For a model or images that can't be used.
@@ -59,7 +58,7 @@ class _Pictures:
         self._colors = colors_of(self._classes, None if self._is_multi_label else BACKGROUND)
         self._opacity = options.opacity
         self._paths = {record.name: record.path for record in records}
-        self._stems = file_stems([record.name for record in records])
+        self._stems = picture_stems([record.name for record in records])
 
     def write_legend(self) -> None:
         """Write which value of the masks is which class."""
@@ -79,20 +78,3 @@ class _Pictures:
         shown = overlay(read_image(self._paths[name]), mask, self._colors, opacity=self._opacity)
         save_png(shown, self._folder / OVERLAYS / f"{stem}.png")
         return {**_forget(name, row), "mask": found, "overlay": f"{OVERLAYS}/{stem}.png"}
-
-
-def file_stems(names: list[str]) -> dict[str, str]:
-    """Return for each image the path of its files, without an ending: its own name; its whole name where two agree.
-
-    Raises:
-        UserError: Two images have the same name.
-    """
-    relative = {name: Path(name.replace("..", "__").lstrip("/")) for name in names}
-    stems = [path.with_suffix("").as_posix() for path in relative.values()]
-    found = {
-        name: path.with_suffix("").as_posix() if stems.count(path.with_suffix("").as_posix()) == 1 else path.as_posix()
-        for name, path in relative.items()
-    }
-    if len(set(found.values())) < len(found):
-        raise UserError("Two of the images would get the same name in --output. Predict them one after the other.")
-    return found

@@ -159,8 +159,9 @@ def _refuse_trunk(name: DecoderName, specs: Mapping[str, FeatureSpec]) -> str | 
 def _refuse_single(specs: Mapping[str, FeatureSpec]) -> str:
     sizes = [f"one size only ({level}, stride {spec.stride})" for level, spec in specs.items()]
     return (
-        f"dense heads need maps of several sizes, and this trunk has {sizes[0] if sizes else 'none with a stride of 2**K'}."
-        " It still classifies from its embedding; for dense tasks take e.g. resnet50 or efficientnet_lite0."
+        "dense heads need maps of several sizes, and this trunk has "
+        f"{sizes[0] if sizes else 'none with a stride of 2**K'}. It still classifies from its embedding; for "
+        "dense tasks take e.g. resnet50 or efficientnet_lite0."
     )
 
 

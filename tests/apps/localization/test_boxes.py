@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from onetrunk.apps.localization.baselines import centre_box, in_pixels, mean_box
+from onetrunk.apps.localization.baselines import CENTRE_BOX, in_pixels, mean_box
 from onetrunk.apps.localization.boxes import best_overlap, class_boxes, map_box
 from onetrunk.apps.localization.pooling import pool_valid
 from onetrunk.datasets import Context, eval_transform, open_dataset
@@ -85,8 +85,6 @@ def test_the_mean_box_is_in_shares_of_each_picture(box_table) -> None:
     assert mean_box(images) == pytest.approx(boxes.mean(axis=0) / (48, 40, 48, 40), abs=1e-6)
 
 
-def test_the_centre_box_is_as_large_as_the_mean_box() -> None:
-    middle = centre_box((0.0, 0.1, 0.5, 0.9))
-    assert middle == pytest.approx((0.25, 0.1, 0.75, 0.9))
-    found = in_pixels([middle], context([[64, 64]], [[10, 20]]))
-    assert found.tolist() == [[pytest.approx([5, 1, 15, 9])]]
+def test_the_centre_box_is_half_as_wide_and_half_as_high_as_the_picture() -> None:
+    found = in_pixels([CENTRE_BOX], context([[64, 64]], [[10, 20]]))
+    assert found.tolist() == [[pytest.approx([5, 2.5, 15, 7.5])]]

@@ -74,7 +74,7 @@ def test_predict_gives_a_row_and_a_picture_an_image(located_run: Path, box_table
         assert set(row) == {"image", "predicted", "probability", "box", "top"}
         assert 0 <= row["box"]["xmin"] < row["box"]["xmax"] <= 48
         assert 0 <= row["box"]["ymin"] < row["box"]["ymax"] <= 40
-        with Image.open(tmp_path / "pictures" / str(image).lstrip("/")) as drawn:
+        with Image.open(tmp_path / "pictures" / image.name) as drawn:
             assert drawn.size == (48 * 6, 40 * 6)
     words = ["--output", str(tmp_path), "--images", str(images[0])]
     assert use("predict", located_run, *words) == 2

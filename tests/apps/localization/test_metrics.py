@@ -71,7 +71,7 @@ def test_the_figures_are_those_worked_out_by_hand() -> None:
 def test_baselines_get_the_models_labels_and_boxes_of_their_own() -> None:
     _, evaluation = evaluate()
     baselines = evaluation.details["baselines"]
-    # left half: 1, 1/2, 2/5, 1, 1, 1; of the middle one half of each true box is outside
+    # left half: 1, 1/2, 2/5, 1, 1, 1
     assert baselines["mean_box"]["mean_box_iou"]["value"] == pytest.approx((1 + 0.5 + 0.4 + 1 + 1 + 1) / 6)
     assert baselines["mean_box"]["known_label_accuracy"]["value"] == pytest.approx(5 / 6)
     assert baselines["mean_box"]["localization_top1"]["value"] == pytest.approx(3 / 6)
@@ -80,7 +80,8 @@ def test_baselines_get_the_models_labels_and_boxes_of_their_own() -> None:
     assert gain["mean_box_iou"]["value"] == pytest.approx(-1.2 / 6)
     assert gain["localization_top1"]["value"] == 0
     assert gain["known_label_accuracy"]["value"] == pytest.approx(-1 / 6)
-    expected = (1 / 3 + 25 / 125 + 0 + 1 / 3 + 1 / 3 + 1 / 3) / 6
+    # the middle, 10 x 5 of 20 x 10 pixels, which covers a quarter of a half
+    expected = (25 / 125 + 12.5 / 87.5 + 0 + 25 / 125 + 25 / 105 + 25 / 125) / 6
     assert baselines["centre_box"]["mean_box_iou"]["value"] == pytest.approx(expected)
     assert baselines["mean_box"]["mean_box_iou"]["low"] < baselines["mean_box"]["mean_box_iou"]["value"]
 
