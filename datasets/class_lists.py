@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .mask_values import Color
-from .masks import IGNORED, IGNORED_NAMES, MAX_CLASSES, MaskCoding
-from .sample import DataError
+from .masks import IGNORED_NAMES, MAX_CLASSES, MaskCoding
+from .sample import IGNORED, DataError
 
 TEXT_FILES = ("classes.txt", "class_names.txt", "codes.txt", "label_colors.txt")
 TABLES = ("classes.csv", "class_dict.csv")

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 from .boxes import Box, keep_sound, note_dropped
 from .contents import Contents
 from .masks import BACKGROUND, MAX_CLASSES, DrawnMask, Region
+from .run_lengths import check_runs, decode_runs
 from .sample import DataError, Record
 from .splits import SPLITS, find_split
 
@@ -238,10 +239,10 @@ def _region(annotation: Mapping[str, Any], size: tuple[int, int], found: _Split)
             raise ValueError("a polygon has at least three corners")
         code = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
     elif isinstance(shape["counts"], list):
-        _check_runs(shape["counts"], size, shape)
+        check_runs(shape["counts"], size, shape)
         code = coco_mask.frPyObjects(shape, height, width)
     else:
-        _check_runs(_decode_runs(shape["counts"]), size, shape)
+        check_runs(decode_runs(shape["counts"]), size, shape)
         code = shape
     counts = code["counts"]
     category = annotation["category_id"]
@@ -251,30 +252,6 @@ def _region(annotation: Mapping[str, Any], size: tuple[int, int], found: _Split)
         int(coco_mask.area({"size": [height, width], "counts": counts})),
         category in found.stuff,
     )
-
-
-def _check_runs(runs: list[int], size: tuple[int, int], shape: Mapping[str, Any]) -> None:
-    """Refuse a run-length code that isn't one of the picture; pycocotools fills missing runs with what it finds."""
-    if list(shape.get("size", size)) != list(size):
-        raise ValueError(f"it is one of {shape['size']} pixels, height and width, the picture has {list(size)}")
-    if any(not isinstance(run, int) or run < 0 for run in runs) or sum(runs) != size[0] * size[1]:
-        raise ValueError(f"its runs are not whole numbers that add up to {size[0]} x {size[1]} pixels")
-
-
-def _decode_runs(code: str) -> list[int]:
-    """Return the runs of a compressed code, as ``rleFrString`` of pycocotools does."""
-    runs: list[int] = []
-    value = shift = 0
-    for letter in code:
-        bits = ord(letter) - 48
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        value -= (1 << shift) if bits & 16 else 0
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    return runs
 
 
 def _box_record(picture: _Picture, objects: list[Mapping[str, Any]], found: _Split) -> Record:

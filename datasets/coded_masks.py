@@ -14,14 +14,13 @@ from .images import picture_size
 from .mask_values import check_size, read_values
 from .masks import (
     BACKGROUND,
-    IGNORED,
     MAX_CLASSES,
     ClassMaskFiles,
     MaskCoding,
     MaskFile,
     unknown_values,
 )
-from .sample import DataError, Record
+from .sample import IGNORED, DataError, Record
 
 _THREADS = 8
 _BINARY = {0: BACKGROUND, 1: "foreground"}

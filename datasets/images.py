@@ -198,8 +198,8 @@ def check_image(path: Path | str) -> str | None:
 def find_bad_images(records: Sequence[Record], *, workers: int = 8) -> list[BadSample]:
     """Check every record in threads, and return the bad ones in the records' order.
 
-    Their pictures are checked with ``check_image``; masks say themselves what is wrong with them, and boxes have to lie
-    in the picture.
+    Their pictures are checked with ``check_image``; masks were read before and say what is wrong with them, and boxes
+    have to lie in the picture.
     """
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
         reasons = pool.map(_check_record, records)
@@ -221,7 +221,8 @@ def _check_record(record: Record) -> str | None:
 
 
 @cache
-def _formats() -> tuple[str, ...]:
+def picture_formats() -> tuple[str, ...]:
+    """Return those of Pillow's formats that are read, as far as this Pillow has them."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
@@ -239,7 +240,7 @@ def _file_error(path: Path | str, error: OSError) -> DataError:
 def _open(file: io.BufferedReader | io.BytesIO, path: Path | str) -> Image.Image:
     """Read a picture's header."""
     try:
-        return Image.open(file, formats=_formats())
+        return Image.open(file, formats=picture_formats())
     except Image.DecompressionBombError as error:
         raise DataError(
             f"{path}: the picture is larger than {MAX_PIXELS:,} pixels (about 13,377 x 13,377). Make it smaller first."

@@ -30,7 +30,7 @@ def check_labels(images: AnnotatedImages, *, kind: Kind = "labels") -> Iterable[
     yield from _rare_classes(images, counts)
     if kind != "masks":
         yield from _imbalance(counts)
-    yield from _class_counts(images, counts)
+    yield from _class_counts(images, counts, "of no class" if kind != "masks" else "whose mask shows none of them")
 
 
 def count_classes(images: AnnotatedImages) -> dict[str, dict[str, int]]:
@@ -96,7 +96,7 @@ def _imbalance(counts: dict[str, dict[str, int]]) -> Iterable[Finding]:
         yield Finding("warning", "imbalance", message)
 
 
-def _class_counts(images: AnnotatedImages, counts: dict[str, dict[str, int]]) -> Iterable[Finding]:
+def _class_counts(images: AnnotatedImages, counts: dict[str, dict[str, int]], without: str) -> Iterable[Finding]:
     for split, found in counts.items():
         ordered = sorted(found.items(), key=lambda item: -item[1])
         if len(ordered) <= _LISTED_CLASSES:
@@ -107,7 +107,7 @@ def _class_counts(images: AnnotatedImages, counts: dict[str, dict[str, int]]) ->
                 f"({ordered[-1][0]}), median {ordered[len(ordered) // 2][1]:,}"
             )
         unlabelled = tuple(record.name for record in images.splits[split] if not class_names(record))
-        none = f"; {count(len(unlabelled), 'image')} of no class" if unlabelled else ""
+        none = f"; {count(len(unlabelled), 'image')} {without}" if unlabelled else ""
         message = f"'{split}' has {count(len(images.splits[split]), 'image')}: {spread}{none}."
         yield Finding("info", CLASS_COUNTS, message, unlabelled)
 

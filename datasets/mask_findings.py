@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from .annotated_images import AnnotatedImages
 from .findings import Finding, count
 from .images import ImageFacts
 from .label_findings import IMBALANCE
-from .masks import BACKGROUND, IGNORED, MaskFile
-from .sample import Record
+from .masks import BACKGROUND, MaskFile
+from .sample import IGNORED, Record
 
 RARE_SHARE = 0.0001
 """A class with less than this share of the pixels is hardly seen by a network, or by its figure."""
@@ -33,20 +34,23 @@ def check_masks(images: AnnotatedImages, facts: Facts) -> Iterable[Finding]:
     trained = "train" if "train" in pixels else next(iter(pixels))
     yield from _rare(trained, pixels[trained])
     yield from _soft_edges(images, pixels)
+    yield from _turned(images, facts)
     yield from _readings(images)
-    for split, found in pixels.items():
-        yield from _shares(split, found, images.splits[split], facts)
+    for split, records in images.splits.items():
+        yield from _shares(split, records, facts)
 
 
 def count_pixels(images: AnnotatedImages) -> dict[str, dict[str, int]]:
     """Return the number of pixels of each class for each split; of ignored ones under ``""``."""
-    counts: dict[str, dict[str, int]] = {}
-    for split, records in images.splits.items():
-        found = Counter[str]()
-        for record in records:
-            found.update(record.targets["mask"].pixels)
-        counts[split] = {name: found[name] for name in (*images.classes, "")}
-    return counts
+    counts = {split: _sum_pixels(records) for split, records in images.splits.items()}
+    return {split: {name: found[name] for name in (*images.classes, "")} for split, found in counts.items()}
+
+
+def _sum_pixels(records: Iterable[Record]) -> Counter[str]:
+    found = Counter[str]()
+    for record in records:
+        found.update(record.targets["mask"].pixels)
+    return found
 
 
 def _unusable(records: Sequence[Record], facts: Facts) -> Iterable[Finding]:
@@ -140,6 +144,34 @@ def _readings(images: AnnotatedImages) -> Iterable[Finding]:
         yield Finding("info", "mask_palette", message, with_palette)
 
 
+def _turned(images: AnnotatedImages, facts: Facts) -> Iterable[Finding]:
+    """Return the masks of which the size doesn't tell whether they are upright, of pictures that have to be turned."""
+    found = tuple(
+        record.name
+        for records in images.splits.values()
+        for record in records
+        if record.name in facts
+        and record.targets["mask"].fault is None
+        and _fits_both_ways(record.path, facts[record.name])
+    )
+    if found:
+        message = (
+            f"{count(len(found), 'picture is', 'pictures are')} turned upright by their EXIF orientation, and their "
+            f"masks, which are never turned, fit before and after, e.g. {found[0]}. Look whether they are upright."
+        )
+        yield Finding("warning", "mask_orientation", message, found)
+
+
+def _fits_both_ways(path: Path, facts: ImageFacts) -> bool:
+    if not facts.is_reoriented:
+        return False
+    if facts.width == facts.height:
+        return True
+    with Image.open(path) as image:
+        # mirrored, or upside down: 2 to 4; a TIFF tells it before it is decoded only, as here
+        return image.getexif().get(ExifTags.Base.Orientation) in (2, 3, 4)
+
+
 def _has_palette(mask: MaskFile) -> bool:
     try:
         with Image.open(mask.path) as image:
@@ -148,12 +180,13 @@ def _has_palette(mask: MaskFile) -> bool:
         return False
 
 
-def _shares(split: str, found: Mapping[str, int], records: Sequence[Record], facts: Facts) -> Iterable[Finding]:
+def _shares(split: str, records: Sequence[Record], facts: Facts) -> Iterable[Finding]:
     """Return the share of each class, of the pixels that count: of all of the picture where classes overlap."""
     sound = [record for record in records if record.targets["mask"].pixels and record.name in facts]
     pictured = sum(facts[record.name].width * facts[record.name].height for record in sound)
     if not pictured:
         return
+    found = _sum_pixels(sound)
     counted = max(1, pictured - found[""])
     ordered = sorted(((number, name) for name, number in found.items() if name and number), reverse=True)
     spread = ", ".join(f"{name} {_percent(number / counted)}" for number, name in ordered[:_LISTED])

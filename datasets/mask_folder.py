@@ -20,6 +20,7 @@ from pathlib import Path
 from .coded_masks import CodedMasks, MaskPair, code_class_masks, code_masks
 from .contents import Contents
 from .image_folder import describe_folder, walk_pictures
+from .images import IMAGE_EXTENSIONS
 from .mask_pairs import (
     Folders,
     by_stem,
@@ -69,7 +70,8 @@ LAYOUTS = (
 def holds_mask_folders(root: Path) -> bool:
     """Whether a folder has masks in one of the layouts, as far as its own and its folders' names tell."""
     try:
-        return bool(_find_folders(root)) or find_suffix({path.stem for path in root.iterdir()}) is not None
+        names = {path.stem for path in root.iterdir() if path.suffix.lower() in IMAGE_EXTENSIONS}
+        return bool(_find_folders(root)) or find_suffix(names) is not None
     except (DataError, OSError):
         return True
 

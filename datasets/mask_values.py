@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .images import picture_formats
 from .sample import DataError
 
 Color = tuple[int, int, int]
@@ -22,13 +23,14 @@ def read_values(path: Path, colors: Mapping[Color, int] | None) -> NDArray[np.in
         DataError: The file is missing, damaged, a JPEG, or in colours of which no list is known or which aren't in it.
     """
     try:
-        with Image.open(path) as image:
-            if image.format == "JPEG":
+        with Image.open(path, formats=picture_formats()) as opened:
+            image: Image.Image = opened
+            if opened.format == "JPEG":
                 raise DataError(f"{path}: a mask can't be a JPEG, whose compression changes values. Save it as PNG.")
             if image.mode in ("RGB", "RGBA"):
                 return _values_of_colors(np.asarray(image.convert("RGB")), path, colors)
             if image.mode == "LA":
-                image = image.getchannel(0)  # noqa: PLW2901
+                image = image.getchannel(0)
             if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
                 raise DataError(f"{path}: a mask of mode {image.mode} has no values for classes. Save it as grey PNG.")
             return _in_range(np.asarray(image).astype(np.int64), path)
@@ -61,11 +63,11 @@ def _values_of_colors(pixels: NDArray[np.uint8], path: Path, colors: Mapping[Col
     known = np.array([red * 65536 + green * 256 + blue for red, green, blue in colors])
     order = np.argsort(known)
     places = np.searchsorted(known[order], packed).clip(max=len(known) - 1)
-    values = np.array(list(colors.values()))[order][places]
+    values: NDArray[np.int64] = np.array(list(colors.values()), dtype=np.int64)[order][places]
     if (wrong := known[order][places] != packed).any():
         code = int(packed[wrong][0])
         raise DataError(f"{path}: the colour {code >> 16} {code >> 8 & 255} {code & 255} isn't in the list of classes.")
-    return values.astype(np.int64)
+    return values
 
 
 def check_size(path: Path, shape: Sequence[int], size: tuple[int, int]) -> None:

@@ -275,7 +275,7 @@ class TargetEncoder:
                 raise DataError(fault)
             boxes = torch.tensor(record.targets["boxes"], dtype=torch.float32).reshape(-1, 4)
             boxes = boxes.clamp(min=0).minimum(torch.tensor([size[1], size[0]] * 2))
-            found["boxes"] = BoundingBoxes(boxes, format=BoundingBoxFormat.XYXY, canvas_size=size)  # type: ignore[call-overload]
+            found["boxes"] = BoundingBoxes(boxes, format=BoundingBoxFormat.XYXY, canvas_size=size)
         return found
 
     def check(self, records: Sequence[Record]) -> None:

@@ -173,6 +173,7 @@ def read_voc_masks(root: Path) -> Contents:
     coded = code_masks(root, everything, known=known, hint="no list of classes; the values are taken for VOC's 21.")
     by_name = {record.name: record for record in coded.records}
     contents.order = coded.classes
+    contents.notes += coded.notes
     contents.splits = {
         split: tuple(by_name[name] for name in sorted(pair.record.name for pair in found))
         for split, found in pairs.items()

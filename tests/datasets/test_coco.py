@@ -16,6 +16,7 @@ from onetrunk.datasets import (
     open_dataset,
 )
 from onetrunk.datasets.coco import find_coco_files, guess_coco_kind
+from onetrunk.datasets.run_lengths import decode_runs
 from pycocotools import mask as coco_mask
 
 SIZE = (8, 10)
@@ -106,12 +107,10 @@ def test_a_polygon_of_two_parts_is_one_region(make):
 
 
 def test_a_code_is_checked_before_it_can_read_what_is_not_there(make):
-    from onetrunk.datasets.coco import _decode_runs
-
     for seed in range(20):
         inside = np.random.default_rng(seed).random((40, 50)) < 0.5 ** (seed % 7)
         runs = _runs(inside)["counts"]
-        assert _decode_runs(_code(inside)["counts"]) == runs
+        assert decode_runs(_code(inside)["counts"]) == runs
 
 
 @pytest.mark.parametrize(

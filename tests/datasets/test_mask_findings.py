@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from onetrunk.datasets import check_dataset
+from PIL import Image
 
 VALUES = np.tile(np.arange(10) % 3, (8, 1))
 
@@ -44,7 +45,7 @@ def test_ignored_pixels_are_counted_and_masks_of_nothing_else_named(root, write_
     assert pixels[0].endswith("46.7% of all are ignored, in 2 of 3 masks.")
     assert not [finding for finding in report.findings if finding.kind == "mostly_ignored"]
     write_mask(root / "train" / "masks" / "c.png", np.full((8, 10), 255))
-    assert "73.3% of the pixels in 'train' are ignored" in _only(check_dataset(root), "mostly_ignored").message
+    assert "80.0% of the pixels in 'train' are ignored" in _only(check_dataset(root), "mostly_ignored").message
 
 
 def test_rare_listed_and_unlearned_classes_are_named(root, write_mask, draw):
@@ -77,9 +78,8 @@ def test_how_masks_were_read_is_said(root, write_mask):
         write_mask(path, (VALUES > 1) * 255)
     report = check_dataset(root)
     assert "the values 0 and 255, read as 'background' and 'foreground'" in _only(report, "mask_binary").message
-    write_mask(root / "train" / "masks" / "a.png", VALUES > 1, "P")
     for path in root.rglob("masks/*.png"):
-        write_mask(path, VALUES > 1, "P" if path.stem == "a" else None)
+        write_mask(path, VALUES // 2, "P" if path.stem == "a" else None)
     report = check_dataset(root)
     palette = _only(report, "mask_palette")
     assert (palette.files, palette.severity) == (("train/images/a.png",), "info")
@@ -104,7 +104,7 @@ def test_pixels_of_several_classes_are_shares_of_the_picture(make_pairs):
     root = make_pairs("images/{}.png", "masks/road/{}.png", values=2)
     make_pairs("images/{}.png", "masks/car/{}.png", values=1)
     make_pairs("images/{}.png", "masks/sign/{}.png", ("a",), values=2)
-    report = check_dataset(root, val_fraction=0)
+    report = check_dataset(root)
     messages = [finding.message for finding in report.findings if finding.kind == "mask_pixels"]
     assert any("road 50.0%" in message and "sign" in message for message in messages)
     assert "1 class is listed, but in no image: car." in _only(report, "class_without_image").message
@@ -113,5 +113,31 @@ def test_pixels_of_several_classes_are_shares_of_the_picture(make_pairs):
 def test_faulty_masks_of_unreadable_pictures_are_told_too(root):
     (root / "train" / "images" / "a.png").write_text("404")
     (root / "train" / "masks" / "a.png").write_text("404")
-    kinds = [(finding.kind, finding.files) for finding in check_dataset(root).errors]
+    (root / "val" / "images" / "v.png").write_text("404")
+    report = check_dataset(root)
+    pixels = [finding.message for finding in report.findings if finding.kind == "mask_pixels"]
+    assert "sky 30.0%, road 40.0%, car 30.0%" in pixels[1] or "road 40.0%, sky 30.0%, car 30.0%" in pixels[1]
+    kinds = [(finding.kind, finding.files) for finding in report.errors if finding.files[0] != "val/images/v.png"]
     assert sorted(kinds) == [("mask", ("train/images/a.png",)), ("unreadable", ("train/images/a.png",))]
+
+
+def test_masks_of_turned_pictures_that_fit_both_ways_are_pointed_at(root, draw, write_mask):
+    orientations = {"a": 3, "b": 6, "c": 6}
+    draw(root / "train" / "images" / "b.png", 10, 8, seed=7)
+    draw(root / "train" / "images" / "c.png", 10, 10, seed=8)
+    write_mask(root / "train" / "masks" / "c.png", np.tile(np.arange(10) % 3, (10, 1)))
+    for name, orientation in orientations.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.open(root / "train" / "images" / f"{name}.png").save(root / "train" / "images" / f"{name}.png", exif=exif)
+    report = check_dataset(root)
+    found = _only(report, "mask_orientation")
+    assert found.files == ("train/images/a.png", "train/images/c.png"), "the size of b tells that it is upright"
+    assert "2 pictures are turned upright by their EXIF orientation" in found.message
+    assert not report.errors
+
+
+def test_classes_of_masks_that_are_not_used_are_counted_as_such(root, write_mask):
+    write_mask(root / "train" / "masks" / "a.png", VALUES + 5)
+    counts = [finding for finding in check_dataset(root).findings if finding.kind == "class_counts"]
+    assert "1 image whose mask shows none of them" in counts[0].message and counts[0].files == ("train/images/a.png",)

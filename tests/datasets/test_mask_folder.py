@@ -76,6 +76,13 @@ def test_the_camvid_layout_with_what_is_not_labelled_ignored(make_pairs, write_m
     assert _open(root).classes[:3] == ("a", "b", "c"), "a list of classes says more than the layout"
 
 
+def test_split_folders_with_masks_in_folders_beside_them(make_pairs):
+    make_pairs("train/{}.jpg", "train_masks/{}_mask.gif", values=2)
+    data = _open(make_pairs("valid/{}.jpg", "valid_masks/{}_mask.gif", ("d", "e"), values=2))
+    assert _masks(data.select("val")) == {f"valid/{name}.jpg": f"valid_masks/{name}_mask.gif" for name in "de"}
+    assert (len(data.select("train")), data.classes) == (3, ("background", "foreground"))
+
+
 @pytest.mark.parametrize("suffix", ["_mask", "_L", "_seg", "_gt"])
 def test_side_by_side(make_pairs, suffix):
     root = make_pairs("{}.jpg", "{}" + suffix + ".png")

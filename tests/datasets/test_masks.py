@@ -70,6 +70,10 @@ def test_colours_are_looked_up_in_the_list(tmp_path, write_mask):
         (lambda path, write: write(path, VALUES, format="JPEG"), r"a mask can't be a JPEG, .*Save it as PNG"),
         (lambda path, write: path.write_bytes(write(path, VALUES).read_bytes()[:50]), "the mask can't be read, it is"),
         (lambda path, write: path.write_text("no picture"), "the mask can't be read, it is damaged or no picture"),
+        (
+            lambda path, write: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n"),
+            "the mask can't be read, it is damaged or",
+        ),
         (lambda path, write: None, "the mask is missing; there is no such file"),
         (lambda path, write: write(path, VALUES.T), r"the mask has 8 x 10 pixels, its picture 10 x 8\. It fits .*EXIF"),
         (lambda path, write: write(path, VALUES[:4]), r"the mask has 10 x 4 pixels, its picture 10 x 8\. They have to"),
