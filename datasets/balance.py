@@ -57,11 +57,10 @@ def median_frequency_weights(images: AnnotatedImages) -> Tensor:
     """
     pixels, around = Counter[str](), Counter[str]()
     for record in images.records:
-        counts = record.targets["mask"].pixels
-        total = sum(counts.values()) - counts.get("", 0)
-        for name, number in counts.items():
+        mask = record.targets["mask"]
+        for name, number in mask.pixels.items():
             pixels[name] += number
-            around[name] += total if number else 0
+            around[name] += mask.area if number else 0
     found = torch.tensor([pixels[name] / max(1, around[name]) for name in images.classes])
     if not found.any():
         raise DataError(f"{images.root}: no mask shows any class; there is nothing to weigh.")

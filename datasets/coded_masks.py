@@ -110,7 +110,8 @@ def code_class_masks(
         except DataError as error:
             pixels, fault = {}, str(error)
         labels = tuple(name for name in classes if pixels.get(name))
-        return replace(record, targets={"mask": ClassMaskFiles(files, pixels, fault), "labels": labels})
+        mask = ClassMaskFiles(files, pixels, fault, area=size[0] * size[1] if size else 0)
+        return replace(record, targets={"mask": mask, "labels": labels})
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return CodedMasks(list(pool.map(look, records, masks)), classes)

@@ -45,6 +45,11 @@ class MaskSource(ABC):
     pixels: Mapping[str, int]
     fault: str | None = None
 
+    @property
+    def area(self) -> int:
+        """How many pixels aren't ignored, each counted once; 0 where it isn't known."""
+        return sum(self.pixels.values()) - self.pixels.get("", 0)
+
     def fault_in(self, size: tuple[int, int]) -> str | None:
         """Return why the mask can't be used with a picture of that height and width, as far as that is known."""
         return self.fault
@@ -131,11 +136,13 @@ class ClassMaskFiles(MaskSource):
 
     Attributes:
         paths: Class -> its file; of a class without one nothing is in the picture.
+        area: How many pixels the picture has.
     """
 
     paths: Mapping[str, Path]
     pixels: Mapping[str, int] = field(default_factory=dict)
     fault: str | None = None
+    area: int = 0
 
     def read(self, classes: Sequence[str], size: tuple[int, int]) -> Tensor:
         """See the base class; ``[K, H, W]`` of 0 and 1."""
@@ -213,6 +220,11 @@ class DrawnMask(MaskSource):
             else:
                 drawn[inside] = place
         return drawn
+
+    @property
+    def area(self) -> int:
+        """How many pixels the picture has."""
+        return self.size[0] * self.size[1]
 
     @cached_property
     def pixels(self) -> Mapping[str, int]:  # type: ignore[override]

@@ -97,6 +97,18 @@ def test_median_frequencies_by_hand(make_pairs, write_mask):
     assert median_frequency_weights(data).tolist() == pytest.approx([*expected, 0]), "no image shows a bus"
 
 
+def test_where_classes_overlap_a_frequency_is_a_share_of_the_picture(make_pairs, write_mask):
+    root = make_pairs("images/{}.png", "masks/low/{}.png")
+    values = np.zeros((8, 10), dtype=np.uint8)
+    values[:4] = 255
+    for name in "abc":
+        write_mask(root / "masks" / "low" / f"{name}.png", values)
+        write_mask(root / "masks" / "all" / f"{name}.png", np.full((8, 10), 255))
+    data = open_dataset(root, "all", kind="masks")
+    assert data.classes == ("all", "low")
+    assert median_frequency_weights(data).tolist() == pytest.approx([0.5, 1.0])  # 1 and 1/2; torch's median is 1/2
+
+
 def test_masks_that_show_nothing_have_no_weights(make_pairs, write_mask):
     root = make_pairs("images/{}.png", "masks/{}.png")
     for name in "abc":
