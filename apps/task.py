@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -64,14 +64,15 @@ class Head(nn.Module, ABC):
             UserError: If the head's outputs can't be merged.
         """
         raise UserError(
-            "This head can't merge what it says about several views of an image. Leave out --flips and --crops."
+            "This head can't merge what it says about several views of an image. Leave out --flips, --crops "
+            "and --scales."
         )
 
-    def join_windows(self, output: Any, context: Context) -> Any:
+    def join_windows(self, outputs: Iterable[Any], context: Context) -> Any:
         """Return the output for pictures from that for their windows.
 
         Args:
-            output: What :meth:`forward` gave for the windows, of all of them.
+            outputs: What :meth:`forward` gives for some of the windows after the other, in their order.
             context: Says where the windows lie.
 
         Raises:
@@ -155,14 +156,14 @@ class Task(pl.LightningModule):
             return self._look(batch)
         # not all windows of large pictures at once: as many as there would be pictures
         at_once = max(1, batch.size)
-        parts = [self._look(batch.take_windows(start, start + at_once)) for start in range(0, len(windows), at_once)]
-        return self.head.join_windows(torch.cat(parts), batch.context)
+        parts = (self._look(batch.take_windows(start, start + at_once)) for start in range(0, len(windows), at_once))
+        return self.head.join_windows(parts, batch.context)
 
     def _look(self, batch: Batch) -> Any:
         if not self.views:
             return self(batch)
         if batch.features is not None:
-            raise UserError("Stored features are of one view of each image. Leave out --flips and --crops.")
+            raise UserError("Stored features are of one view of each image. Leave out --flips, --crops and --scales.")
         canvas = batch.context.canvas
         outputs = [
             self.head(self.features(batch, view), replace(batch.context, canvas=view.canvas(canvas)))

@@ -5,7 +5,7 @@ Knows nothing of networks. ``open_dataset`` finds out what a path holds; a ``Sam
 """
 
 from .annotated_images import AnnotatedImages, require_label_sets, require_labels
-from .balance import balanced_weights, class_weights, median_frequency_weights, positive_weights
+from .balance import balanced_weights, class_weights, median_frequency_weights, positive_pixel_weights, positive_weights
 from .check import check_dataset
 from .contents import class_names
 from .digits import write_digits
@@ -25,7 +25,7 @@ from .images import (
     read_image,
 )
 from .loading import ResumableLoader, SampleDataset
-from .masks import DrawnMask, MaskFile, MaskSource
+from .masks import BACKGROUND, DrawnMask, MaskFile, MaskSource
 from .mixing import Mixing
 from .open import KINDS, Kind, guess_kind, open_dataset
 from .pictures import list_pictures
@@ -35,6 +35,7 @@ from .splits import fold_splits, read_split, stratified_split, write_split
 from .transforms import AugmentPolicy, FitMode, Placed, Spatial, Transform, eval_transform, train_transform
 
 __all__ = [
+    "BACKGROUND",
     "IGNORED",
     "IMAGE_EXTENSIONS",
     "KINDS",
@@ -84,6 +85,7 @@ __all__ = [
     "list_pictures",
     "median_frequency_weights",
     "open_dataset",
+    "positive_pixel_weights",
     "positive_weights",
     "read_excerpts",
     "read_image",

@@ -50,7 +50,7 @@ def median_frequency_weights(images: AnnotatedImages) -> Tensor:
     The frequency of a class is the share of its pixels in the split's images that show it.
 
     Returns:
-        float32 ``[K]``, in the order of ``images.classes``; 0 for a class that no image shows.
+        float32 ``[K]``, in the order of ``images.classes``; 1 for a class that no image shows.
 
     Raises:
         DataError: No image says how many pixels it has of each class.
@@ -64,4 +64,19 @@ def median_frequency_weights(images: AnnotatedImages) -> Tensor:
     found = torch.tensor([pixels[name] / max(1, around[name]) for name in images.classes])
     if not found.any():
         raise DataError(f"{images.root}: no mask shows any class; there is nothing to weigh.")
-    return torch.where(found > 0, found[found > 0].median() / found.clamp(min=1e-12), 0.0)
+    return torch.where(found > 0, found[found > 0].quantile(0.5) / found.clamp(min=1e-12), 1.0)
+
+
+def positive_pixel_weights(images: AnnotatedImages) -> Tensor:
+    """Return for each class the number of pixels without it over that with it, as ``positive_weights`` for images.
+
+    Returns:
+        float32 ``[K]``, above 0, in the order of ``images.classes``; either number is taken as 1 where it is 0.
+    """
+    pixels, area = Counter[str](), 0
+    for record in images.records:
+        mask = record.targets["mask"]
+        pixels.update(mask.pixels)
+        area += mask.area
+    positives = torch.tensor([float(pixels[name]) for name in images.classes])
+    return (area - positives).clamp(min=1) / positives.clamp(min=1)

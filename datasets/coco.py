@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from .boxes import Box, keep_sound, note_dropped
-from .contents import Contents
+from .contents import Contents, one_label
 from .masks import BACKGROUND, MAX_CLASSES, DrawnMask, Region
 from .run_lengths import check_runs, decode_runs
 from .sample import DataError, Record
@@ -44,14 +44,25 @@ def find_coco_files(root: Path) -> dict[str, Path]:
     if root.is_file():
         return {"": root}
     found: dict[str, Path] = {}
-    files = [path for folder in (root / "annotations", root) for path in sorted(folder.glob("*.json"))]
-    instances = [path for path in files if path.stem.startswith(("instances", "stuff", "panoptic"))] or files
-    for path in instances:
-        split = _split_of(path.stem)
-        if split in found:
-            continue
-        found[split] = path
+    for path in _annotation_files(root):
+        found.setdefault(_split_of(path.stem), path)
     return found if set(found) == {""} else {split: found[split] for split in SPLITS if split in found}
+
+
+def _annotation_files(root: Path) -> list[Path]:
+    """Return the JSON files of a folder, COCO's instances before stuff before anything else."""
+    files = [path for folder in (root / "annotations", root) for path in sorted(folder.glob("*.json"))]
+    order = ("instances", "stuff")
+    return sorted(files, key=lambda path: next((k for k, name in enumerate(order) if path.stem.startswith(name)), 2))
+
+
+def _note_unread(root: Path, files: Mapping[str, Path]) -> list[str]:
+    """Return a note on JSON files that aren't read."""
+    unread = [path for path in _annotation_files(root) if path not in files.values()] if root.is_dir() else []
+    if not unread:
+        return []
+    read = ", ".join(path.name for path in files.values())
+    return [f"{root}: read are {read}; not read: {', '.join(path.name for path in unread)}. One file a split is."]
 
 
 def guess_coco_kind(root: Path) -> Literal["masks", "boxes"] | None:
@@ -117,8 +128,8 @@ def read_coco_boxes(root: Path) -> Contents:
 
 
 def _read_files(root: Path) -> tuple[Contents, dict[str, _Split]]:
-    contents = Contents({})
     files = find_coco_files(root)
+    contents = Contents({}, notes=_note_unread(root, files))
     folder = root if root.is_dir() else root.parent
     return contents, {split: _read_file(path, folder, split, contents) for split, path in files.items()}
 
@@ -267,17 +278,3 @@ def _box_record(picture: _Picture, objects: list[Mapping[str, Any]], found: _Spl
         names[found.categories[each["category_id"]]] = None
     targets = {"label": one_label(tuple(names), picture.path), "boxes": keep_sound(boxes)}
     return Record(picture.path, targets, picture.name)
-
-
-def one_label(names: tuple[str, ...], path: Path) -> str:
-    """Return the one class of a picture's objects.
-
-    Raises:
-        DataError: They are of several.
-    """
-    if len(names) > 1:
-        raise DataError(
-            f"{path}: its objects are of {len(names)} classes ({', '.join(names[:3])}); a picture for localization "
-            "shows objects of one. For several: the detection app."
-        )
-    return names[0]

@@ -60,8 +60,8 @@ def code_masks(root: Path, pairs: Sequence[MaskPair], *, known: MaskCoding | Non
     """Read all masks of a data set, and return its records.
 
     A list of classes beside the pictures says what the values are (``class_lists.py``). Without one, masks of nothing
-    but 0 and 1, or 0 and 255, show ``background`` and ``foreground``; of other masks each value is a class named by its
-    number, and 255 is ignored.
+    but 0 and 1 (and 255, which is ignored), or of 0 and 255, show ``background`` and ``foreground``; of other masks
+    each value is a class named by its number, and 255 is ignored.
 
     Args:
         root: Where a list of classes may be.
@@ -107,10 +107,16 @@ def code_class_masks(
                 if size is not None:
                     check_size(path, values.shape, size)
                 pixels[name] = int(np.count_nonzero(values))
+                if len(found := np.unique(values[values != 0])) > 1:
+                    raise DataError(
+                        f"{path}: a mask in a folder of a class has 0 and one other value, this one also "
+                        f"{', '.join(map(str, found[1:4].tolist()))}. If '{name}' is no class but a part of the data "
+                        "set, sort the pictures into folders of the same names."
+                    )
         except DataError as error:
             pixels, fault = {}, str(error)
         labels = tuple(name for name in classes if pixels.get(name))
-        mask = ClassMaskFiles(files, pixels, fault, area=size[0] * size[1] if size else 0)
+        mask = ClassMaskFiles(files, pixels, fault, area=size[0] * size[1] if size else 0, known=classes)
         return replace(record, targets={"mask": mask, "labels": labels})
 
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -144,10 +150,12 @@ def _infer_coding(root: Path, looks: Sequence[_Look]) -> tuple[MaskCoding, list[
     sound = [look for look in looks if look.fault is None]
     found = Counter(value for look in sound for value in look.counts)
     values = set(found)
-    if values <= set(_BINARY):  # or none of them can be read
-        return MaskCoding(_BINARY), []
-    if values <= set(_BINARY_BYTES):
+    if values <= set(_BINARY_BYTES) and IGNORED in values:
         return MaskCoding(_BINARY_BYTES, frozenset()), []
+    ignored = sum(IGNORED in look.counts for look in sound)
+    if values <= {*_BINARY, IGNORED}:  # or none of them can be read
+        note = f"{root}: 0 is taken for background and 1 for foreground; {IGNORED} is ignored (in {ignored} masks)."
+        return MaskCoding(_BINARY), [note] if ignored else []
     classes = sorted(values - {IGNORED})
     if len(classes) > MAX_CLASSES:
         raise DataError(
@@ -159,7 +167,6 @@ def _infer_coding(root: Path, looks: Sequence[_Look]) -> tuple[MaskCoding, list[
         f"{root}: no list of classes ({', '.join((*TEXT_FILES, *TABLES))}); each of the {len(names)} values of the "
         f"masks is a class of its own, {classes[0]} to {classes[-1]}"
     )
-    ignored = sum(IGNORED in look.counts for look in sound)
     return MaskCoding(names), [note + (f"; {IGNORED} is ignored (in {ignored} masks)." if ignored else ".")]
 
 

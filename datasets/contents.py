@@ -54,3 +54,17 @@ def raise_faults(root: Path, faults: Sequence[str]) -> None:
 def class_names(record: Record) -> tuple[str, ...]:
     """Return the classes of an image: its one ``label``, or all its ``labels``, of which there may be none."""
     return (record.targets["label"],) if "label" in record.targets else tuple(record.targets.get("labels", ()))
+
+
+def one_label(names: tuple[str, ...], path: Path) -> str:
+    """Return the one class of a picture's objects.
+
+    Raises:
+        DataError: They are of several.
+    """
+    if len(names) > 1:
+        raise DataError(
+            f"{path}: its objects are of {len(names)} classes ({', '.join(names[:3])}); a picture for localization "
+            "shows objects of one. Leave it out, or leave out the other objects."
+        )
+    return names[0]

@@ -152,7 +152,7 @@ def read_lists(
         pairs[split] = []
         for number, line in _lines(path):
             words, where = line.split(), f"{path}, line {number}"
-            pair = _listed_pair(root, words) if len(words) == 2 else find(line)
+            pair = find(line) or (_listed_pair(root, words) if len(words) == 2 else None)
             if pair is None:
                 contents.faults.append(
                     f"{where}: '{line}' is neither a picture and its mask, nor the name of a picture that is there."

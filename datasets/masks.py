@@ -137,18 +137,22 @@ class ClassMaskFiles(MaskSource):
     Attributes:
         paths: Class -> its file; of a class without one nothing is in the picture.
         area: How many pixels the picture has.
+        known: The classes that the data set has; where others are of none of them isn't known.
     """
 
     paths: Mapping[str, Path]
     pixels: Mapping[str, int] = field(default_factory=dict)
     fault: str | None = None
     area: int = 0
+    known: tuple[str, ...] | None = None
 
     def read(self, classes: Sequence[str], size: tuple[int, int]) -> Tensor:
         """See the base class; ``[K, H, W]`` of 0 and 1."""
         if self.fault is not None:
             raise DataError(self.fault)
         mask = torch.zeros((len(classes), *size), dtype=torch.uint8)
+        if self.known is not None:  # a class that this data set doesn't have may be anywhere
+            mask[[place for place, name in enumerate(classes) if name not in self.known]] = IGNORED
         for name, path in self.paths.items():
             values = read_values(path, None)
             check_size(path, values.shape, size)
@@ -206,12 +210,15 @@ class DrawnMask(MaskSource):
         )
 
     def read(self, classes: Sequence[str], size: tuple[int, int]) -> Tensor:
-        """See the base class; what no region covers is the first class, ``background``, or none of several."""
+        """See the base class; what no region covers is ``background``, or none of several classes."""
         from pycocotools import mask as coco_mask
 
         if fault := self.fault_in(size):
             raise DataError(fault)
-        drawn = torch.zeros((len(classes), *size) if self.is_multi_label else size, dtype=torch.uint8)
+        if self.is_multi_label:
+            drawn = torch.zeros((len(classes), *size), dtype=torch.uint8)
+        else:
+            drawn = torch.full(size, _place_of(BACKGROUND, classes, self.source), dtype=torch.uint8)
         for region in sorted(self.regions, key=lambda each: (not each.is_stuff, -each.area)):
             place = _place_of(region.name, classes, self.source)
             inside = torch.from_numpy(coco_mask.decode({"size": list(size), "counts": region.counts}).astype(bool))

@@ -50,7 +50,7 @@ def open_dataset(
     val_fraction: float = 0.2,
     split_file: Path | None = None,
 ) -> AnnotatedImages:
-    """Open one split of a data set. No picture is read.
+    """Open one split of a data set. No picture is decoded; masks are, to find the classes and what is wrong with them.
 
     A data set without splits is cut into ``train`` and ``val``; one with ``train`` but without ``val`` has ``val`` cut
     from ``train`` in the same way, and ``test`` stays untouched (``stratified_split``). ``all`` is every record whether
@@ -153,10 +153,12 @@ def _find_folder_format(root: Path, kind: Kind) -> str:
         return "voc"
     if kind == "boxes" and holds_voc(root):
         return "voc"
+    if kind == "masks" and holds_mask_folders(root):
+        return "mask_folder"
     if find_coco_files(root):
         return "coco"
     if kind == "masks":
-        return "mask_folder"
+        return "mask_folder"  # whose reader says what is missing
     raise DataError(
         f"{root}: no boxes found; it holds {describe_folder(root)}. Understood are: the VOC layout (JPEGImages, "
         "Annotations), COCO JSON files, and a table with the columns path, label, xmin, ymin, xmax, ymax, given by its "

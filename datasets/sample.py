@@ -8,7 +8,7 @@ key                   in a ``Record``             in a ``Sample``               
 ``label``             the class's name, text      int64 scalar, the class's index    int64 ``[B]``
 ``labels``            names, a tuple of text      float32 ``[K]``, 1 where it holds  float32 ``[B, K]``
 ``subject``           who or what is shown, text  -                                  -
-``mask``              a ``Mask`` (``masks.py``)   uint8 ``[H, W]`` on the canvas     uint8 ``[B, H, W]``
+``mask``              a ``MaskSource``          uint8 ``[H, W]`` on the canvas     uint8 ``[B, H, W]``
 ``full_mask``         -                           uint8, as large as the picture     a list of B of them
 ``boxes``             tuples xmin, ymin, xmax,    float32 ``[M, 4]`` on the canvas   a list of B of them
                       ymax of its ``label``
@@ -39,6 +39,8 @@ from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Mask, TVTen
 from ..backbones.errors import UserError, did_you_mean
 from .boxes import boxes_fault
 from .file_state import FileState
+
+_MASK_HINT = " What values of masks are called a list of classes says, a file classes.txt beside the pictures."
 
 
 class DataError(UserError):
@@ -159,7 +161,7 @@ class Batch:
         return replace(self, images=self.images[start:stop], context=context)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
-        """Return the batch with every tensor on ``device``."""
+        """Return the batch with its tensors on ``device``, but for targets of whole files, which figures take."""
 
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=non_blocking)
@@ -177,11 +179,14 @@ class Batch:
             features=None if self.features is None else {key: move(value) for key, value in self.features.items()},
             context=context,
             targets={
-                key: [move(one) for one in value] if isinstance(value, list) else move(value)
-                for key, value in self.targets.items()
+                key: value if key.startswith("full_") else _move(value, move) for key, value in self.targets.items()
             },
             indices=move(self.indices),
         )
+
+
+def _move(value: Tensor | list[Tensor], move: Any) -> Any:
+    return [move(one) for one in value] if isinstance(value, list) else move(value)
 
 
 def collate(samples: Sequence[Sample | BadSample]) -> Batch:
@@ -290,6 +295,6 @@ class TargetEncoder:
             known = ", ".join(self.classes[:20]) + (", ..." if len(self.classes) > 20 else "")
             raise DataError(
                 f"{record.path}: the class '{name}' isn't one of the {len(self.classes)} known here: {known}."
-                f"{did_you_mean(name, self.classes)}"
+                f"{did_you_mean(name, self.classes)}{_MASK_HINT if 'mask' in record.targets else ''}"
             )
         return self._index[name]

@@ -186,6 +186,8 @@ def _strata(records: Iterable[Record]) -> dict[str, list[_Unit]]:
 
 def _stratum(record: Record) -> str:
     labels = record.targets.get("labels") or ("",)
+    if "mask" in record.targets:  # nearly every mask shows it
+        labels = [name for name in labels if name != "background"] or labels
     return str(record.targets.get("label", labels[0]))
 
 

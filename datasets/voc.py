@@ -31,10 +31,10 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from .boxes import Box, keep_sound, note_dropped
-from .coco import one_label
 from .coded_masks import MaskPair, code_masks
-from .contents import Contents
+from .contents import Contents, one_label
 from .image_folder import walk_pictures
+from .mask_pairs import only
 from .masks import MaskCoding
 from .sample import DataError, Record
 from .splits import SPLITS, find_split
@@ -114,7 +114,7 @@ def read_voc_boxes(root: Path) -> Contents:
     """Read a VOC folder for localization; no picture is opened. Pictures without objects are left out, and said so.
 
     Returns:
-        As ``read_voc``; ``faults`` also name boxes that are no numbers or have no area, and pictures with objects of
+        As ``read_voc``; ``faults`` also name boxes that are no numbers, and pictures with objects of
         several classes.
 
     Raises:
@@ -158,11 +158,11 @@ def read_voc_masks(root: Path) -> Contents:
     for split, names in (lists or {"": sorted(masks)}).items():
         pairs[split] = []
         for name in names:
-            found = pictures.get(name)
-            if not found:
+            found = only(pictures.get(name, []), f"{masks[name]}: {{}} pictures have its name", contents)
+            if found is None:
                 contents.faults.append(f"{masks[name]}: its picture is missing in {root / _NAMES[0].pictures}.")
                 continue
-            record = Record(found[0], {}, found[0].relative_to(root).as_posix())
+            record = Record(found, {}, found.relative_to(root).as_posix())
             pairs[split].append(MaskPair(record, masks[name]))
     if lists and (unlisted := len(masks) - sum(map(len, lists.values()))):
         contents.notes.append(

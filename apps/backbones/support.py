@@ -39,7 +39,7 @@ class Verdict:
 
 
 Row = Mapping[str, Verdict]
-SEPARATOR = 3
+_SEPARATOR = 3
 """Columns that a line and the spaces beside it take."""
 
 
@@ -122,11 +122,11 @@ def _cell(verdict: Verdict, reasons: Sequence[str | None]) -> str:
 
 def _parts(cells: Mapping[str, Mapping[str, str]], heads: Sequence[str], width: int) -> Iterator[list[str]]:
     """Divide the columns among tables that aren't wider than ``width``, so that nothing is folded."""
-    first = max(map(len, ["trunk", *cells])) + SEPARATOR + 1
+    first = max(map(len, ["trunk", *cells])) + _SEPARATOR + 1
     part: list[str] = []
     used = first
     for head in heads:
-        needed = max(map(len, [head, *(row[head] for row in cells.values())])) + SEPARATOR
+        needed = max(map(len, [head, *(row[head] for row in cells.values())])) + _SEPARATOR
         if part and used + needed > width:
             yield part
             part, used = [], first

@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
+from scipy.spatial import cKDTree
 
 TOLERANCE = 0.0075
 """How far a boundary may be off, as a share of the picture's diagonal: the paper's 0.75%."""
+
+
+#: The search leaves out what is exactly as far as the bound.
+_ROUNDING = 1 + 1e-9
 
 
 def tolerance(shape: tuple[int, ...]) -> float:
@@ -47,17 +52,22 @@ def boundary_f1(predicted: NDArray[np.bool_], true: NDArray[np.bool_], counts: N
         counts: ``[H, W]``: where boundaries can be judged; see ``fill_ignored``.
 
     Returns:
-        NaN where the class is in neither; 0 where it is in one of them only.
+        NaN where the class is in neither, or fills all of ``true`` and so has no boundary there; 0 where it is in one
+        of them only.
     """
     if not (predicted & counts).any() and not (true & counts).any():
         return math.nan
     near = tolerance(true.shape)
     window = _around(predicted | true, math.ceil(near) + 1)
     found, wanted = (_boundary(mask[window]) & counts[window] for mask in (predicted, true))
+    if not wanted.any() and (true & counts).any():
+        return math.nan
     if not found.any() or not wanted.any():
-        return 1.0 if np.array_equal(predicted & counts, true & counts) else 0.0
-    precision = (distance_transform_edt(~wanted)[found] <= near).mean()
-    recall = (distance_transform_edt(~found)[wanted] <= near).mean()
+        return 0.0
+    # boundaries are thin: a search among their pixels is many times faster than a distance for every pixel
+    there, here = cKDTree(np.argwhere(wanted)), cKDTree(np.argwhere(found))
+    precision = np.isfinite(there.query(here.data, distance_upper_bound=near * _ROUNDING)[0]).mean()
+    recall = np.isfinite(here.query(there.data, distance_upper_bound=near * _ROUNDING)[0]).mean()
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 

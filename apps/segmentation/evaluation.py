@@ -4,9 +4,9 @@ from ..card import Card
 from ..commands import evaluate_split
 from ..model_file import load_trained
 from ..outputs import IMAGES, PREDICTIONS, RESULTS, output_folder
-from ..views import make_views
 from .opening import open_for_model
 from .options import EvaluateOptions
+from .task import use_views
 
 
 def run_evaluation(options: EvaluateOptions) -> Card:
@@ -19,5 +19,5 @@ def run_evaluation(options: EvaluateOptions) -> Card:
     where = output_folder(options.output, RESULTS, IMAGES, *PREDICTIONS, overwrite=options.overwrite)
     task, backbone = load_trained(options.model)
     images = open_for_model(options.model, options, is_multi_label=task.description["readout"] == "sigmoid")
-    task.views = make_views(options)
+    use_views(task, options)
     return evaluate_split(task, images, options, where=where, backbone=backbone)

@@ -1,6 +1,6 @@
 """The head of segmentation: a decoder on the trunk's maps, a class for each pixel."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -86,28 +86,34 @@ class SegmentationHead(Head):
         found: dict[str, Tensor] = self.criterion(output.float(), targets["mask"])
         return found
 
-    def join_windows(self, output: Tensor, context: Context) -> list[Tensor]:
+    def join_windows(self, outputs: Iterable[Tensor], context: Context) -> list[Tensor]:
         """Return for each picture logits ``[K', h, w]`` as large as it is, from those of windows ``[T, K', H, W]``.
 
         Where windows overlap their probabilities are averaged, each weighted by how far from its window's border it is:
         the trunk sees little of what is around a border.
         """
         assert context.windows is not None
-        found = probabilities(output, self.readout)
-        weight = _tent(*context.canvas).to(found)
-        planes = []
-        for place, (height, width) in enumerate(context.valid_sizes.tolist()):
-            rows = (context.windows[:, 0] == place).nonzero()[:, 0].tolist()
-            corners = context.windows[rows, 1:].tolist()
-            bounds = [max(top for top, _ in corners), max(left for _, left in corners)]
-            size = (bounds[0] + context.canvas[0], bounds[1] + context.canvas[1])
-            total, weights = found.new_zeros((found.shape[1], *size)), found.new_zeros(size)
-            for row, (top, left) in zip(rows, corners, strict=True):
+        windows = context.windows.tolist()
+        planes: dict[int, tuple[Tensor, Tensor]] = {}
+        row = 0
+        for found in (probabilities(output, self.readout) for output in outputs):
+            weight = _tent(*context.canvas).to(found)
+            for one in found:
+                place, top, left = windows[row]
+                if place not in planes:
+                    size = _plane_size(windows, place, context.canvas)
+                    planes[place] = found.new_zeros((found.shape[1], *size)), found.new_zeros(size)
+                total, weights = planes[place]
                 area = (slice(top, top + context.canvas[0]), slice(left, left + context.canvas[1]))
-                total[:, area[0], area[1]] += weight * found[row]
+                total[:, area[0], area[1]] += weight * one
                 weights[area] += weight
-            planes.append(logits_of((total / weights)[:, :height, :width], self.readout))
-        return planes
+                row += 1
+        joined = [(planes[place][0] / planes[place][1]) for place in sorted(planes)]
+        sizes = context.valid_sizes.tolist()
+        return [
+            logits_of(plane[:, :height, :width], self.readout)
+            for plane, (height, width) in zip(joined, sizes, strict=True)
+        ]
 
     def merge_views(self, outputs: Sequence[Tensor], views: Sequence[View], context: Context) -> Tensor:
         """Return logits ``[B, K', H, W]`` of the mean probabilities, on the canvas of the batch."""
@@ -134,6 +140,12 @@ class SegmentationHead(Head):
             found = [{"class": self.classes[k], "share": round(shares[k], 6)} for k in order if shares[k]]
             rows.append({"classes": found, "mask": mask.cpu().numpy()})
         return rows
+
+
+def _plane_size(windows: Sequence[Sequence[int]], place: int, canvas: tuple[int, int]) -> tuple[int, int]:
+    """Return the height and width that the windows of a picture cover."""
+    corners = [window[1:] for window in windows if window[0] == place]
+    return max(top for top, _ in corners) + canvas[0], max(left for _, left in corners) + canvas[1]
 
 
 def _tent(height: int, width: int) -> Tensor:

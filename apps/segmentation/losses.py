@@ -21,7 +21,9 @@ class MaskLoss(nn.Module):
     Args:
         readout: How the head's logits are read; it says what the masks are.
         options: Which parts count, smoothing, gamma, alpha.
-        weights: ``[K]``: how much each class counts in the cross-entropy; nothing: all alike.
+        weights: ``[K]``: how much a pixel of each class counts in the cross-entropy; of ``binary`` only the ratio of
+            the two matters, and of ``sigmoid`` it is how much more a pixel with the class counts than one without.
+            Nothing: all alike.
     """
 
     weights: Tensor | None
@@ -59,7 +61,8 @@ class MaskLoss(nn.Module):
         if self.readout == "softmax":
             return self._cross_entropy(logits, target) if name == "cross_entropy" else self._own[name](logits, target)
         if self.readout == "binary":
-            return self._question(name, logits, target[:, None], None if self.weights is None else self.weights[1:])
+            ratio = None if self.weights is None else self.weights[1:] / self.weights[:1]
+            return self._question(name, logits, target[:, None], ratio)
         questions = [
             self._question(
                 name, logits[:, [place]], target[:, [place]], None if self.weights is None else self.weights[[place]]

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...backbones.errors import unknown
-from ...datasets import IGNORED, Batch
+from ...datasets import BACKGROUND, IGNORED, Batch
 from ..evaluated_images import Rows
 from ..evaluation import Evaluator
 from ..intervals import Weights, bootstrap
 from .boundary import boundary_f1, fill_ignored
-from .readout import BACKGROUND, Readout, full_masks
+from .readout import Readout, full_masks
 
 #: Up to so many classes the card shows which are taken for which.
 _LARGEST_MATRIX = 32

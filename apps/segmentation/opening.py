@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ...datasets import AnnotatedImages, DataError, DrawnMask, MaskFile, Record
+from ...datasets import BACKGROUND, AnnotatedImages, DataError, DrawnMask, MaskFile, Record
 from ..opening import open_model_split, open_training_splits
 from .options import EvaluateOptions, TrainOptions
-from .readout import BACKGROUND
 
 
 def open_for_training(options: TrainOptions, split_file: Path) -> dict[str, AnnotatedImages]:
@@ -71,7 +70,9 @@ def _keep_overlaps(images: AnnotatedImages) -> AnnotatedImages:
     """Return drawn masks whose pixels keep all of their classes, of which ``background`` is none."""
 
     def convert(record: Record) -> Record:
-        return replace(record, targets={**record.targets, "mask": replace(record.targets["mask"], is_multi_label=True)})
+        mask = replace(record.targets["mask"], is_multi_label=True)
+        labels = tuple(name for name in record.targets["labels"] if name != BACKGROUND)
+        return replace(record, targets={**record.targets, "mask": mask, "labels": labels})
 
     def convert_all(splits: Mapping[str, tuple[Record, ...]]) -> dict[str, tuple[Record, ...]]:
         return {split: tuple(map(convert, records)) for split, records in splits.items()}

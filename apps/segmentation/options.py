@@ -44,7 +44,7 @@ class LossOptions(config.LossOptions):
 
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: in the cross-entropy each class counts by the median of the classes' frequencies over its own (Eigen &
-    Fergus 2015, section 6.3.2)."""
+    Fergus 2015, section 6.3.2); where a pixel may be of several, each by the pixels without it over those with it."""
     cross_entropy: float = 1.0
     """Of the cross-entropy; binary for each class where a pixel may be of several."""
     dice: float = 0.0

@@ -30,8 +30,7 @@ def colors_of(classes: Sequence[str], background: str | None) -> list[tuple[int,
 
 def palette_picture(mask: NDArray[np.uint8], colors: Sequence[tuple[int, int, int]]) -> Image.Image:
     """Return class indices ``[h, w]`` as a palette picture, whose values are the indices."""
-    picture = Image.fromarray(mask, mode="L").convert("P")
-    picture.putdata(mask.ravel())
+    picture = Image.fromarray(mask)
     picture.putpalette([value for color in colors for value in color])
     return picture
 

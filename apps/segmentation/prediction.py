@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...datasets import Record, list_pictures, read_image
+from ...datasets import BACKGROUND, Record, list_pictures, read_image
 from ..commands import predict_pictures
 from ..model_file import load_model
 from ..outputs import PREDICTIONS, output_folder, picture_stems, save_png
 from ..processes import is_first
 from ..run_folder import make_folder
-from ..views import make_views
 from .options import PredictOptions
 from .palette import colors_of, overlay, palette_picture, write_legend
-from .readout import BACKGROUND
+from .task import use_views
 
 MASKS, OVERLAYS, LEGEND = "masks", "overlays", "classes.csv"
 
@@ -28,7 +27,7 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     """
     where = output_folder(options.output, *PREDICTIONS, LEGEND, MASKS, OVERLAYS, overwrite=options.overwrite)
     task = load_model(options.model)
-    task.views = make_views(options)
+    use_views(task, options)
     records = list_pictures(options.images)
     if where is None:
         task.keep_prediction = _forget

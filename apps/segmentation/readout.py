@@ -7,14 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ...datasets import Context
+from ...datasets import BACKGROUND, Context
 
 Readout = Literal["softmax", "binary", "sigmoid"]
 """``softmax``: one of K classes, K logits; ``binary``: a foreground and its background, one logit for the foreground;
 ``sigmoid``: any number of K classes, K logits."""
-
-BACKGROUND = "background"
-"""The name of a first class that is nothing in particular; Dice is taken without it."""
 
 
 def readout_of(classes: Sequence[str], *, is_multi_label: bool) -> Readout:
@@ -38,11 +35,12 @@ def probabilities(logits: Tensor, readout: Readout) -> Tensor:
 
 
 def logits_of(found: Tensor, readout: Readout) -> Tensor:
-    """Return logits that stand for probabilities of the classes, the reverse of ``probabilities``."""
+    """Return finite logits that stand for probabilities of the classes, the reverse of ``probabilities``."""
     if readout == "softmax":
         return found.clamp(min=1e-12).log()
     chance = found[..., 1:, :, :] if readout == "binary" else found
-    return torch.logit(chance, eps=1e-12)
+    # the nearest to 1 that float32 tells from it is 6e-8 away
+    return torch.logit(chance, eps=1e-6)
 
 
 def full_masks(planes: Sequence[Tensor] | Tensor, context: Context, readout: Readout) -> list[Tensor]:

@@ -8,6 +8,7 @@ from ...backbones import Backbone
 from ...backbones.errors import UserError
 from ..inputs import InputRecipe
 from ..task import Task
+from ..views import ScaleOptions, make_views
 from .decoders import build_decoder, refusal
 from .head import SegmentationHead
 from .losses import MaskLoss
@@ -83,6 +84,27 @@ def auxiliary_level(levels: Sequence[str] | Any) -> str:
     if found is None:
         raise UserError(f"--head-options.auxiliary reads {', '.join(_AUXILIARY_LEVELS)}, and this trunk has none.")
     return found
+
+
+def use_views(task: Task, options: ScaleOptions) -> None:
+    """Let a task look at its pictures as often as was asked for.
+
+    Raises:
+        UserError: Two of the sizes come to the same canvas, or the head can't stand on one of them.
+    """
+    task.views = make_views(options)
+    canvas, head = tuple(task.description["inputs"]["canvas"]), task.description["head"]
+    seen: dict[tuple[int, int], float] = {}
+    for view in task.views:
+        size = view.canvas(canvas)
+        if seen.setdefault(size, view.scale) != view.scale:
+            raise UserError(
+                f"--scales {seen[size]:g} and {view.scale:g} of the canvas {canvas[0]}x{canvas[1]} are both "
+                f"{size[0]}x{size[1]}, because sides are multiples of 32. Leave one out."
+            )
+        stride = head["options"]["output_stride"]
+        if reason := refusal(head["name"], task.backbone.specs, size, output_stride=stride):
+            raise UserError(f"--scales {view.scale:g}: {reason}")
 
 
 def rebuild_task(backbone: Backbone, description: dict[str, Any]) -> Task:

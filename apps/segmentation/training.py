@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ...backbones import Backbone, find_specs
 from ...backbones.errors import UserError
-from ...datasets import AnnotatedImages, median_frequency_weights
+from ...datasets import AnnotatedImages, median_frequency_weights, positive_pixel_weights
 from ..card import Card
 from ..config import canvas_of
 from ..data_check import check_data
@@ -76,7 +76,7 @@ def _build(backbone: Backbone, splits: dict[str, AnnotatedImages], inputs: Input
     readout = readout_of(train.classes, is_multi_label=gives_class_masks(train))
     weights: Tensor | None = None
     if options.loss.class_weights == "balanced":
-        weights = median_frequency_weights(train)
+        weights = positive_pixel_weights(train) if readout == "sigmoid" else median_frequency_weights(train)
     return build_task(
         backbone,
         inputs=inputs,

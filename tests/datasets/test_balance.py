@@ -11,6 +11,7 @@ from onetrunk.datasets import (
     class_weights,
     median_frequency_weights,
     open_dataset,
+    positive_pixel_weights,
     positive_weights,
 )
 
@@ -94,7 +95,7 @@ def test_median_frequencies_by_hand(make_pairs, write_mask):
     data = open_dataset(root, "all", kind="masks")
     frequencies = [(40 + 39) / 140, 41 / 140, 20 / 60]
     expected = [frequencies[2] / each for each in frequencies]
-    assert median_frequency_weights(data).tolist() == pytest.approx([*expected, 0]), "no image shows a bus"
+    assert median_frequency_weights(data).tolist() == pytest.approx([*expected, 1]), "no image shows a bus"
 
 
 def test_where_classes_overlap_a_frequency_is_a_share_of_the_picture(make_pairs, write_mask):
@@ -106,7 +107,8 @@ def test_where_classes_overlap_a_frequency_is_a_share_of_the_picture(make_pairs,
         write_mask(root / "masks" / "all" / f"{name}.png", np.full((8, 10), 255))
     data = open_dataset(root, "all", kind="masks")
     assert data.classes == ("all", "low")
-    assert median_frequency_weights(data).tolist() == pytest.approx([0.5, 1.0])  # 1 and 1/2; torch's median is 1/2
+    assert median_frequency_weights(data).tolist() == pytest.approx([0.75, 1.5])  # of 1 and 1/2
+    assert positive_pixel_weights(data).tolist() == pytest.approx([1 / 240, 1.0])
 
 
 def test_masks_that_show_nothing_have_no_weights(make_pairs, write_mask):

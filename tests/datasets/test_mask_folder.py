@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from onetrunk.datasets import DataError, check_image, guess_kind, open_dataset
+from onetrunk.datasets import DataError, check_image, find_bad_images, guess_kind, open_dataset
 
 VALUES = np.tile(np.arange(10) % 3, (8, 1))
 
@@ -195,7 +195,7 @@ def test_a_list_that_is_no_text_is_refused(make_pairs):
 @pytest.mark.parametrize("below", ["", "train/"])
 def test_a_folder_of_masks_a_class_makes_pixels_of_several(make_pairs, below):
     root = make_pairs(below + "images/{}.jpg", below + "masks/road/{}.png", values=2)
-    make_pairs(below + "images/{}.jpg", below + "masks/car/{}_mask.png", ("a",))
+    make_pairs(below + "images/{}.jpg", below + "masks/car/{}_mask.png", ("a",), values=2)
     data = _open(root)
     assert data.classes == ("car", "road")
     assert [record.targets["labels"] for record in data.records] == [("car", "road"), ("road",), ("road",)]
@@ -203,12 +203,12 @@ def test_a_folder_of_masks_a_class_makes_pixels_of_several(make_pairs, below):
     assert mask.shape == (2, 8, 10)
     assert mask[1].tolist() == [[0, 1] * 5] * 8
     assert data.records[1].targets["mask"].read(data.classes, (8, 10))[0].max() == 0
-    assert data.records[0].targets["mask"].pixels == {"car": 48, "road": 40}
+    assert data.records[0].targets["mask"].pixels == {"car": 40, "road": 40}
     assert set(data.found) == ({"train"} if below else {""})
 
 
 def test_lists_split_a_folder_of_masks_a_class(make_pairs):
-    root = make_pairs("images/{}.jpg", "masks/road/{}.png")
+    root = make_pairs("images/{}.jpg", "masks/road/{}.png", values=2)
     (root / "train.txt").write_text("a\nb\n")
     (root / "test.txt").write_text("c\n")
     data = _open(root)
@@ -217,7 +217,7 @@ def test_lists_split_a_folder_of_masks_a_class(make_pairs):
 
 
 def test_faulty_masks_of_a_class_are_named(make_pairs, draw, write_mask):
-    root = make_pairs("images/{}.jpg", "masks/road/{}.png")
+    root = make_pairs("images/{}.jpg", "masks/road/{}.png", values=2)
     draw(root / "images" / "bare.jpg", height=8, width=10)
     write_mask(root / "masks" / "road" / "a.png", VALUES[:5])
     (root / "masks" / "road" / "b.png").write_text("no mask")
@@ -259,8 +259,8 @@ def test_two_values_are_background_and_foreground(make_pairs, write_mask):
     assert data.records[0].targets["mask"].read(data.classes, (8, 10)).tolist() == (VALUES > 0).astype(int).tolist()
     write_mask(root / "masks" / "a.png", np.where(VALUES == 2, 255, VALUES))
     data = _open(root)
-    assert data.classes == ("0", "1")
-    assert any("0 to 1; 255 is ignored (in 3 masks)" in note for note in data.notes)
+    assert data.classes == ("background", "foreground")
+    assert any("1 for foreground; 255 is ignored (in 3 masks)" in note for note in data.notes)
 
 
 def test_grey_pictures_in_place_of_masks_are_refused(make_pairs, write_mask):
@@ -269,3 +269,10 @@ def test_grey_pictures_in_place_of_masks_are_refused(make_pairs, write_mask):
         write_mask(root / "masks" / f"{name}.png", (np.arange(80) + 80 * number).astype(np.uint16).reshape(8, 10))
     with pytest.raises(DataError, match="the masks have 319 different values; a segmentation has at most 255 classes"):
         _open(root)
+
+
+def test_masks_of_parts_of_a_data_set_are_no_classes(make_pairs):
+    root = make_pairs("images/{}.jpg", "masks/paris/{}.png")
+    reasons = [bad.reason for bad in find_bad_images(_open(root, "all").records)]
+    assert len(reasons) == 3
+    assert all("a mask in a folder of a class has 0 and one other value, this one also 2" in each for each in reasons)

@@ -36,6 +36,9 @@ FAULTS = [
     pytest.param("until", "validation", 7, ["SIGKILL"], id="kill a thawed trunk in its last evaluation"),
     pytest.param("mixing", "step", STEPS + 2, ["SIGKILL"], id="kill with mixed pictures"),
     pytest.param("lora", "step", STEPS + 2, ["SIGTERM"], id="term with low-rank updates"),
+    pytest.param("segmentation", "step", STEPS + 2, ["SIGKILL"], id="kill a segmentation"),
+    pytest.param("segmentation", "validation", 7, ["SIGTERM"], id="term a segmentation in its last evaluation"),
+    pytest.param("localization", "step", STEPS + 3, ["SIGTERM"], id="term a localization"),
     pytest.param("two_processes", "step", STEPS + 3, ["SIGTERM"], id="term two processes"),
 ]
 

@@ -124,6 +124,31 @@ def test_any_number_of_classes_a_pixel(class_masks: Path, mask_folder: Path, tmp
     assert {path.name for path in (out / row["mask"]).iterdir()} == {"disc.png", "left.png"}
 
 
+def test_regions_of_coco_may_overlap(mask_folder: Path, tmp_path: Path) -> None:
+    pictures = sorted((mask_folder / "train" / "images").iterdir())
+    images = [{"id": k, "file_name": path.name, "width": 48, "height": 40} for k, path in enumerate(pictures)]
+    shapes = {1: [0, 0, 20, 0, 20, 40, 0, 40], 2: [0, 0, 48, 0, 48, 20, 0, 20]}
+    regions = [
+        {"id": 2 * k + number, "image_id": k, "category_id": number, "segmentation": [shape], "bbox": [0, 0, 9, 9]}
+        for k in range(len(pictures))
+        for number, shape in shapes.items()
+    ]
+    plain = {
+        "images": images,
+        "annotations": regions,
+        "categories": [{"id": 1, "name": "left"}, {"id": 2, "name": "top"}],
+    }
+    (tmp_path / "coco").mkdir()
+    for path in pictures:
+        (tmp_path / "coco" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "coco" / "instances.json").write_text(json.dumps(plain))
+    for labels, classes in (("multi", ["left", "top"]), ("auto", ["background", "left", "top"])):
+        run = tmp_path / labels
+        words = words_of("train", data=tmp_path / "coco", output=run, epochs=1, labels=labels)
+        assert main([*words, *TINY, "--loss.class-weights", "balanced", "--head", "fcn32s"]) == 0
+        assert [row["class"] for row in card_of(run)["per_class"]] == classes
+
+
 def test_large_pictures_are_read_in_windows(mask_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = words_of("train", data=mask_folder, output=run, epochs=8)

@@ -7,7 +7,7 @@ from onetrunk.apps.segmentation.losses import MaskLoss
 from onetrunk.apps.segmentation.metrics import SegmentationEvaluator
 from onetrunk.apps.segmentation.options import HeadOptions, LossOptions
 from onetrunk.apps.segmentation.readout import Readout, decide, full_masks, logits_of, probabilities
-from onetrunk.apps.segmentation.task import auxiliary_level, build_task
+from onetrunk.apps.segmentation.task import auxiliary_level, build_task, use_views
 from onetrunk.apps.task import Task
 from onetrunk.apps.views import ScaleOptions, make_views
 from onetrunk.backbones import build_backbone
@@ -101,7 +101,7 @@ def test_windows_put_together_are_the_picture() -> None:
     windows = torch.tensor([[0, top, left] for top, left in corners])
     output = torch.cat([plane[..., top : top + 64, left : left + 96] for top, left in corners])
     context = Context((64, 96), torch.tensor([[100, 150]]), torch.tensor([[100, 150]]), windows)
-    (joined,) = task.head.join_windows(output, context)
+    (joined,) = task.head.join_windows(output.split(4), context)
     assert joined.shape == (3, 100, 150)
     assert torch.allclose(torch.softmax(joined, 0), torch.softmax(plane[0], 0), atol=1e-5)
 
@@ -143,6 +143,22 @@ def test_views_in_other_sizes_and_mirrored_come_back_to_the_canvas() -> None:
                 chance = torch.softmax(logits.flip(-1) if mirrored else logits, 1)
                 found.append(interpolate(chance, (64, 96), mode="bilinear", align_corners=False))
     assert torch.allclose(torch.softmax(merged, 1), torch.stack(found).mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("readout", ["softmax", "binary", "sigmoid"])
+def test_certain_pixels_stay_finite(readout: Readout) -> None:
+    certain = torch.full((1 if readout == "binary" else 3, 2, 2), 30.0)
+    certain[0, 0, 0] = -30
+    assert logits_of(probabilities(certain, readout), readout).isfinite().all()
+
+
+def test_sizes_that_come_to_the_same_canvas_and_those_too_small_are_refused() -> None:
+    task = task_of()
+    with pytest.raises(UserError, match=r"--scales 0.9 and 1 of the canvas 64x96 are both 64x96, because sides are"):
+        use_views(task, ScaleOptions(scales=[0.9, 1.0]))
+    task = task_of(head="pan", canvas=(128, 128))
+    with pytest.raises(UserError, match=r"--scales 0.5: pan needs a canvas of at least 128x128, not 64x64"):
+        use_views(task, ScaleOptions(scales=[0.5, 1.0]))
 
 
 def test_scales_that_mean_nothing_are_refused() -> None:

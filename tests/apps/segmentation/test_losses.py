@@ -84,7 +84,7 @@ def test_weights_and_smoothing_of_the_cross_entropy() -> None:
     assert found.item() == pytest.approx(expected.item())
     logits, mask = example("binary")
     found = MaskLoss("binary", None, torch.tensor([0.5, 3.0]))(logits, mask)["cross_entropy"]
-    expected = binary_cross_entropy_with_logits(logits[:, 0], mask.float(), pos_weight=torch.tensor(3.0))
+    expected = binary_cross_entropy_with_logits(logits[:, 0], mask.float(), pos_weight=torch.tensor(6.0))
     assert found.item() == pytest.approx(expected.item(), rel=1e-6)
 
 

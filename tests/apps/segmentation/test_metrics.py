@@ -133,6 +133,7 @@ def test_boundaries() -> None:
     assert math.isnan(boundary_f1(~everything, ~everything, everything))
     assert boundary_f1(square, ~everything, everything) == 0.0
     assert boundary_f1(~everything, square, everything) == 0.0
+    assert math.isnan(boundary_f1(~square, everything, everything))  # what fills the picture has no boundary
     half = square.copy()
     half[40:] = False  # its last row is wrong but for two pixels at either end
     precision, recall = (116 - 36) / 116, 80 / 156
