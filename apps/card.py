@@ -15,6 +15,8 @@ from .run_folder import replace_json, versions
 
 #: With more runs than these the table shows the extremes only; the card holds every value.
 _RUNS_SHOWN = 5
+#: The card holds the others.
+_CLASSES_SHOWN = 40
 
 
 def command_line() -> str:
@@ -129,6 +131,8 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
         interval = f"{row['low']:.4f} to {row['high']:.4f}"
         table.add_row(name, f"{row['value']:.4f}", interval, *repeats.get(name, {}).values())
     console.print(table)
+    if rows := [row for row in card.per_class if "iou" in row][:_CLASSES_SHOWN]:
+        console.print(_class_table(rows))
     cost = card.cost
     lines = [
         f"trunk      {card.backbone['name']}, weights {card.backbone['weights']}",
@@ -143,9 +147,23 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
     skipped = card.samples["skipped"] + card.data.get("train", {}).get("skipped", 0)
     if skipped:
         lines.append(f"skipped    {skipped} images that can't be read; the card lists them")
+    for name, row in card.details.get("baselines", {}).items():
+        if isinstance(row, dict):
+            figures = ", ".join(f"{metric} {row[metric]['value']:.4f}" for metric in card.metrics if metric in row)
+            lines.append(f"{name:<10} {figures}")
     if where is not None:
         lines.append(f"card       {where}")
     console.print("\n".join(lines), soft_wrap=True)
+
+
+def _class_table(rows: list[dict[str, Any]]) -> Table:
+    """Return the IoU of each class with its interval."""
+    table = Table("class", "IoU", "95% interval", "recall", "precision")
+    for row in rows:
+        shares = ["-" if row[name] is None else f"{row[name]:.4f}" for name in ("recall", "precision")]
+        iou = row["iou"]
+        table.add_row(row["class"], f"{iou['value']:.4f}", f"{iou['low']:.4f} to {iou['high']:.4f}", *shares)
+    return table
 
 
 def _fixed_part(frozen: str, tuned: str) -> str:

@@ -108,7 +108,7 @@ def predict_pictures(
         skipped = sum("error" in row for row in rows)
         note = f" ({count(skipped, 'more image')} can't be read; the rows say why)" if skipped else ""
         files = " and ".join(str(where / name) for name in PREDICTIONS)
-        print(f"{len(rows) - skipped} predictions{note} in {files}")
+        print(f"{count(len(rows) - skipped, 'prediction')}{note} in {files}")
     return rows
 
 

@@ -73,6 +73,8 @@ def read_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
     folder = _find_model(given)
     if folder is None:
         hint = " The run in it isn't finished: train it with --resume." if (given / "config.yaml").is_file() else ""
+        if one := next((each for each in sorted(given.glob("*-*")) if _find_model(each)), None):
+            hint = f" It is a folder of several runs: name one of them, such as {one}."
         raise UserError(f"No model in '{path}': neither model.json nor model/model.json is there.{hint}")
     try:
         description: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
@@ -84,11 +86,12 @@ def read_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
     return folder, description
 
 
-def load_model(path: str | Path) -> Task:
+def load_model(path: str | Path, *, task: str | None = None) -> Task:
     """Rebuild a trained task from its run folder or model folder, in eval mode; nothing else is needed.
 
     Args:
         path: A run folder, or the folder with ``model.json``.
+        task: The app that the model has to be of; nothing for any.
 
     Raises:
         UserError: If there is no model there, or its files are damaged.
@@ -96,27 +99,32 @@ def load_model(path: str | Path) -> Task:
     folder, description = read_description(path)
     if description["task"] not in _APPS:
         raise unknown(f"task in {folder / 'model.json'}:", description["task"], _APPS)
+    if task is not None and description["task"] != task:
+        raise UserError(
+            f"'{path}' holds a model of the app {description['task']}, not of {task}. Use it with onetrunk "
+            f"{description['task']} evaluate or predict."
+        )
     backbone = build_backbone(**description["backbone"]["recipe"], weights="none")
     backbone.preprocessing = Preprocessing.from_dict(description["backbone"]["preprocessing"])
     backbone.weights = str(folder)
     rebuild = import_module(f".{description['task']}.task", __package__).rebuild_task
-    task: Task = rebuild(backbone, description)
+    loaded: Task = rebuild(backbone, description)
     try:
-        task.load_state_dict(load_file(folder / "model.safetensors"))
+        loaded.load_state_dict(load_file(folder / "model.safetensors"))
     except Exception as error:  # safetensors, torch and the file system each have their own
         raise UserError(f"'{folder / 'model.safetensors'}' can't be loaded: {error}") from error
-    task.eval()
-    return task
+    loaded.eval()
+    return loaded
 
 
-def load_trained(path: str | Path) -> tuple[Task, dict[str, Any]]:
-    """Return a trained task as :func:`load_model` does, and the card's facts about its trunk."""
-    task = load_model(path)
+def load_trained(path: str | Path, *, task: str) -> tuple[Task, dict[str, Any]]:
+    """Return a trained task of an app as :func:`load_model` does, and the card's facts about its trunk."""
+    loaded = load_model(path, task=task)
     trunk = read_description(path)[1]["backbone"]
     facts = {
         "name": trunk["name"],
         "weights": trunk["weights"],
         "fingerprint_before": trunk["fingerprint_after"],
-        "fingerprint_after": task.backbone.fingerprint(),
+        "fingerprint_after": loaded.backbone.fingerprint(),
     }
-    return task, facts
+    return loaded, facts

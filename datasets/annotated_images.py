@@ -11,7 +11,7 @@ from ..backbones.errors import did_you_mean
 from .contents import class_names
 from .excerpts import Excerpt, read_excerpts
 from .sample import DataError, Record, TargetEncoder
-from .splits import ALL, SPLITS, find_cut_subjects, find_split, fold_splits
+from .splits import ALL, find_cut_subjects, find_split, fold_splits
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class AnnotatedImages:
         if name is None or name not in (*self.splits, ALL):
             raise DataError(
                 f"{self.root}: there is no split '{split}'; there are: {', '.join(self.splits) or 'none'}; '{ALL}' "
-                f"takes every image.{did_you_mean(split, (*SPLITS, ALL)) if name is None else ''}"
+                f"takes every image.{did_you_mean(split, (*self.splits, ALL)) if name is None else ''}"
             )
         selected = replace(self, split=name)
         if not selected.records:

@@ -289,7 +289,7 @@ def _read_box(row: _Row, where: str) -> Box | str:
     try:
         box = tuple(float(_text(row[name])) for name in _BOX)
     except ValueError:
-        return f"{where}: a box is four numbers, not {', '.join(_text(row[name]) for name in _BOX)}."
+        return f"{where}: a box is four numbers, not {', '.join(repr(_text(row[name])) for name in _BOX)}."
     return (box[0], box[1], box[2], box[3])
 
 

@@ -28,7 +28,7 @@ def run_evaluation(options: EvaluateOptions) -> Card:
     """
     where = output_folder(options.output, RESULTS, IMAGES, *PREDICTIONS, overwrite=options.overwrite)
     if options.model is not None:
-        task, backbone = load_trained(options.model)
+        task, backbone = load_trained(options.model, task="classification")
         images = open_for_model(options.model, options)
         records = images.records
     else:

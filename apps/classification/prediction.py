@@ -19,7 +19,7 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
         UserError: For a model or images that can't be used.
     """
     where = output_folder(options.output, *PREDICTIONS, overwrite=options.overwrite)
-    task = load_model(options.model)
+    task = load_model(options.model, task="classification")
     task.views = make_views(options)
     summarize = partial(predict_folders, task.head) if options.by_folder else None
     return predict_pictures(task, list_pictures(options.images), options, where=where, summarize=summarize)

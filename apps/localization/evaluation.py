@@ -17,7 +17,7 @@ def run_evaluation(options: EvaluateOptions) -> Card:
     """
     where = output_folder(options.output, RESULTS, IMAGES, *PREDICTIONS, overwrite=options.overwrite)
     assert options.model is not None
-    task, backbone = load_trained(options.model)
+    task, backbone = load_trained(options.model, task="localization")
     use_flips(task, options)
     images = open_for_model(options.model, options)
     return evaluate_split(task, images, options, where=where, backbone=backbone)

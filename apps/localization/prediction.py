@@ -21,7 +21,7 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
         UserError: For a model or images that can't be used.
     """
     where = output_folder(options.output, *PREDICTIONS, PICTURES, overwrite=options.overwrite)
-    task = load_model(options.model)
+    task = load_model(options.model, task="localization")
     use_flips(task, options)
     records = list_pictures(options.images)
     rows = predict_pictures(task, records, options, where=where)

@@ -17,7 +17,7 @@ def run_evaluation(options: EvaluateOptions) -> Card:
     """
     assert options.model is not None
     where = output_folder(options.output, RESULTS, IMAGES, *PREDICTIONS, overwrite=options.overwrite)
-    task, backbone = load_trained(options.model)
+    task, backbone = load_trained(options.model, task="segmentation")
     images = open_for_model(options.model, options, is_multi_label=task.description["readout"] == "sigmoid")
     use_views(task, options)
     return evaluate_split(task, images, options, where=where, backbone=backbone)

@@ -92,8 +92,8 @@ class TrainOptions(TrainingOptions):
     """Whether each pixel has one class or any number of them; auto: any number where the masks lie in a folder for each
     class."""
     select: str | None = None
-    """The metric of the validation split that chooses the checkpoint; unset: mean_iou, or dice of a foreground and its
-    background."""
+    """The metric of the validation split that chooses the checkpoint: mean_iou, dice or pixel_accuracy; unset:
+    mean_iou, or dice of a foreground and its background."""
     head_options: HeadOptions = field(default_factory=HeadOptions)
     loss: LossOptions = field(default_factory=LossOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)

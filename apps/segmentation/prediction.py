@@ -26,7 +26,7 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
         UserError: For a model or images that can't be used.
     """
     where = output_folder(options.output, *PREDICTIONS, LEGEND, MASKS, OVERLAYS, overwrite=options.overwrite)
-    task = load_model(options.model)
+    task = load_model(options.model, task="segmentation")
     use_views(task, options)
     records = list_pictures(options.images)
     if where is None:

@@ -227,8 +227,8 @@ def test_boxes_of_a_picture_stand_in_several_rows(write):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (BOXED + "img/0.png,cat,1,2,three,4\n", r"row 2: a box is four numbers, not 1, 2, three, 4\."),
-        (BOXED + "img/0.png,cat,1,2,,4\n", "row 2: a box is four numbers, not 1, 2, , 4"),
+        (BOXED + "img/0.png,cat,1,2,three,4\n", r"row 2: a box is four numbers, not '1', '2', 'three', '4'\."),
+        (BOXED + "img/0.png,cat,1,2,,4\n", "row 2: a box is four numbers, not '1', '2', '', '4'"),
         (BOXED + "img/0.png,,1,2,3,4\n", "row 2: the label of 'img/0.png' is empty"),
         (
             BOXED + "img/0.png,cat,1,2,3,4\nimg/0.png,dog,1,2,3,4\n",

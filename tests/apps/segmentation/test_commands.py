@@ -81,6 +81,15 @@ def test_predicted_masks_can_be_read_as_a_data_set(trained_masks: Path, mask_fol
     assert all(record.targets["mask"].fault is None for record in images.records)
 
 
+def test_each_class_stands_on_the_screen(
+    trained_masks: Path, mask_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words_of("evaluate", model=trained_masks, data=mask_folder), "--workers", "0"]) == 0
+    said = capsys.readouterr().out
+    for row in card_of(trained_masks)["per_class"]:
+        assert any(row["class"] in line and f"{row['iou']['value']:.4f}" in line for line in said.splitlines())
+
+
 def test_without_a_folder_rows_are_printed_without_masks(
     trained_masks: Path, mask_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +237,25 @@ def test_masks_that_cannot_be_used_stop_a_training_or_are_skipped(
         "train/images/03.png",
         "train/images/05.png",
     }
+
+
+def test_a_model_of_another_app_is_refused(
+    trained_run: Path, trained_masks: Path, pictures: Path, mask_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words_of("evaluate", model=trained_run, data=mask_folder)) == 2
+    assert "holds a model of the app classification, not of segmentation. Use it with" in capsys.readouterr().err
+    words = ["classification", "predict", "--model", str(trained_masks), "--images", str(pictures)]
+    assert main(words) == 2
+    assert "holds a model of the app segmentation, not of classification" in capsys.readouterr().err
+
+
+def test_a_folder_of_several_runs_names_one(
+    trained_masks: Path, mask_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "seed-1").symlink_to(trained_masks)
+    assert main(words_of("evaluate", model=tmp_path / "runs", data=mask_folder)) == 2
+    assert "It is a folder of several runs: name one of them, such as " in capsys.readouterr().err
 
 
 def test_evaluating_without_a_model(mask_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
