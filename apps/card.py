@@ -147,9 +147,9 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
     skipped = card.samples["skipped"] + card.data.get("train", {}).get("skipped", 0)
     if skipped:
         lines.append(f"skipped    {skipped} images that can't be read; the card lists them")
-    for name, row in card.details.get("baselines", {}).items():
-        if isinstance(row, dict):
-            figures = ", ".join(f"{metric} {row[metric]['value']:.4f}" for metric in card.metrics if metric in row)
+    for name, guess in card.details.get("baselines", {}).items():
+        if isinstance(guess, dict):
+            figures = ", ".join(f"{metric} {guess[metric]['value']:.4f}" for metric in card.metrics if metric in guess)
             lines.append(f"{name:<10} {figures}")
     if where is not None:
         lines.append(f"card       {where}")
