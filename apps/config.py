@@ -269,6 +269,17 @@ class EvaluationOptions(RuntimeOptions):
 
 
 @dataclass(kw_only=True)
+class ModelEvaluationOptions(EvaluationOptions):
+    """What the evaluate command takes of an app that evaluates nothing but trained models."""
+
+    def __post_init__(self) -> None:
+        """Refuse an evaluation of nothing."""
+        super().__post_init__()
+        if self.model is None:
+            raise UserError("Give the model to evaluate: --model RUN.")
+
+
+@dataclass(kw_only=True)
 class PredictionOptions(RuntimeOptions):
     """What every app's predict command takes."""
 

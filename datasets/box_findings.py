@@ -1,11 +1,12 @@
 """What a check says of boxes: which can't be used, which are hardly boxes, how large and how many they are."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from statistics import median
 
 from .annotated_images import AnnotatedImages
 from .boxes import Box, box_fault, outside_fault
 from .findings import Finding, count
+from .image_findings import Facts
 from .images import ImageFacts
 
 TINY = 16
@@ -13,9 +14,6 @@ TINY = 16
 
 WHOLE = 0.98
 """The share of its picture above which a box says hardly more than that the object is there."""
-
-Facts = Mapping[str, ImageFacts]
-"""Of sound pictures, by the names of their images."""
 
 
 def check_boxes(images: AnnotatedImages, facts: Facts) -> Iterable[Finding]:

@@ -33,6 +33,10 @@ _RULES = {
 """How ``read_image`` reads the modes that aren't RGB or grey of 8 bits."""
 
 
+Facts = Mapping[str, ImageFacts]
+"""Of sound pictures, by the names of their images."""
+
+
 class _Oddity(NamedTuple):
     severity: Severity
     kind: str

@@ -8,6 +8,7 @@ from PIL import ExifTags, Image
 
 from .annotated_images import AnnotatedImages
 from .findings import Finding, count
+from .image_findings import Facts
 from .images import ImageFacts
 from .label_findings import IMBALANCE
 from .masks import BACKGROUND, MaskFile
@@ -20,9 +21,6 @@ _SOFT_VALUES = 10
 """More values than this, and hardly a pixel of them: the edges of a mask that was drawn or resized softly."""
 
 _LISTED = 40
-
-Facts = Mapping[str, ImageFacts]
-"""Of sound pictures, by the names of their images."""
 
 
 def check_masks(images: AnnotatedImages, facts: Facts) -> Iterable[Finding]:

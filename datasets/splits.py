@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
+from .masks import BACKGROUND
 from .sample import DataError, Record
 
 SPLITS = ("train", "val", "test")
@@ -187,7 +188,7 @@ def _strata(records: Iterable[Record]) -> dict[str, list[_Unit]]:
 def _stratum(record: Record) -> str:
     labels = record.targets.get("labels") or ("",)
     if "mask" in record.targets:  # nearly every mask shows it
-        labels = [name for name in labels if name != "background"] or labels
+        labels = [name for name in labels if name != BACKGROUND] or labels
     return str(record.targets.get("label", labels[0]))
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from ...backbones.errors import UserError
 from .. import config
-from ..config import CheckedOptions, EvaluationOptions, PlacingOptions, PredictionOptions, TrainingOptions
+from ..config import CheckedOptions, ModelEvaluationOptions, PlacingOptions, PredictionOptions, TrainingOptions
 from ..option_checks import check_balance, check_effect, check_range
 from ..views import FlipOptions
 
@@ -99,14 +99,8 @@ class TrainOptions(TrainingOptions):
 
 
 @dataclass(kw_only=True)
-class EvaluateOptions(FlipOptions, EvaluationOptions):
+class EvaluateOptions(FlipOptions, ModelEvaluationOptions):
     """Evaluate a trained model."""
-
-    def __post_init__(self) -> None:
-        """Refuse an evaluation of nothing."""
-        super().__post_init__()
-        if self.model is None:
-            raise UserError("Give the trained model: --model RUN.")
 
 
 @dataclass(kw_only=True)

@@ -30,24 +30,7 @@ from ...backbones.resampling import resample, resize
 from ...backbones.spec import LEVELS, FeatureSpec
 from .families import FAMILIES, Plan
 from .names import DECODERS, DecoderName
-from .requirements import (
-    check_output_stride,
-    choose_output_stride,
-    levels_read,
-    refusal,
-    smallest_side,
-    uses_dilation,
-)
-
-__all__ = [
-    "Decoder",
-    "build_decoder",
-    "choose_output_stride",
-    "levels_read",
-    "refusal",
-    "smallest_side",
-    "uses_dilation",
-]
+from .requirements import check_output_stride, levels_read, refusal, uses_dilation
 
 NORMALIZES_POOLED = ("deeplabv3", "deeplabv3plus", "upernet", "pan")
 """Heads with batch norm on one cell a picture: with a single picture there is nothing to normalise."""

@@ -16,14 +16,14 @@ from .losses import MaskLoss
 from .readout import Readout, full_masks, logits_of, probabilities
 
 
-class Training(NamedTuple):
+class TrainingOutput(NamedTuple):
     """What the head gives in training where it has an auxiliary head; both ``[B, K', H, W]``."""
 
     logits: Tensor
     auxiliary: Tensor
 
 
-Output = Tensor | Training | list[Tensor]
+Output = Tensor | TrainingOutput | list[Tensor]
 """Logits ``[B, K', H, W]`` on the canvas; of pictures that were read in windows a list of ``[K', h, w]``, as large as
 the pictures."""
 
@@ -66,7 +66,7 @@ class SegmentationHead(Head):
         if self.auxiliary is None or self.auxiliary_level is None or not self.training:
             return logits
         small = self.auxiliary(features[self.auxiliary_level])
-        return Training(logits, interpolate(small, size=context.canvas, mode="bilinear", align_corners=False))
+        return TrainingOutput(logits, interpolate(small, size=context.canvas, mode="bilinear", align_corners=False))
 
     def loss(self, output: Output, context: Context, targets: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the parts of the loss of the output with ``targets["mask"]``; see ``MaskLoss``.
@@ -79,7 +79,7 @@ class SegmentationHead(Head):
                 for plane, mask in zip(output, targets["mask"], strict=True)
             ]
             return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
-        if isinstance(output, Training):
+        if isinstance(output, TrainingOutput):
             auxiliary = self.criterion(output.auxiliary.float(), targets["mask"])
             weighted = [getattr(self.criterion.options, name) * part for name, part in auxiliary.items()]
             return {**self.criterion(output.logits.float(), targets["mask"]), "auxiliary": torch.stack(weighted).sum()}
@@ -131,7 +131,7 @@ class SegmentationHead(Head):
 
         ``mask`` is a uint8 array ``[h, w]``, or ``[K, h, w]`` for sigmoid.
         """
-        assert not isinstance(output, Training)
+        assert not isinstance(output, TrainingOutput)
         rows = []
         for mask in full_masks(output, context, self.readout):
             holds = mask if self.readout == "sigmoid" else torch.stack([mask == k for k in range(len(self.classes))])

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -125,18 +126,15 @@ class SegmentationEvaluator(Evaluator):
         boundaries, has_boundary = _boundary(rows, one)
         found = []
         for place, name in enumerate(self.classes):
-            correct, labelled, predicted = (
-                int(rows[key][:, place].sum()) for key in ("correct", "labelled", "predicted")
-            )
+            correct, labelled, predicted = (int(rows[key][:, place].sum()) for key in _COUNTS)
             if labelled + predicted == 0:
                 continue
-            iou = estimates[str(place)]
             found.append(
                 {
                     "class": name,
                     "images": int((rows["labelled"][:, place] > 0).sum()),
                     "pixels": labelled,
-                    "iou": {"value": iou.value, "low": iou.low, "high": iou.high},
+                    "iou": asdict(estimates[str(place)]),
                     "dice": 2 * correct / (labelled + predicted),
                     "recall": correct / labelled if labelled else None,
                     "precision": correct / predicted if predicted else None,

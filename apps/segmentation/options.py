@@ -5,7 +5,7 @@ from typing import Literal
 
 from ...backbones.errors import UserError
 from .. import config
-from ..config import CheckedOptions, EvaluationOptions, PlacingOptions, PredictionOptions, TrainingOptions
+from ..config import CheckedOptions, ModelEvaluationOptions, PlacingOptions, PredictionOptions, TrainingOptions
 from ..option_checks import check_effect, check_range
 from ..views import ScaleOptions
 from .names import DecoderName
@@ -119,14 +119,8 @@ class TrainOptions(TrainingOptions):
 
 
 @dataclass(kw_only=True)
-class EvaluateOptions(ScaleOptions, EvaluationOptions):
+class EvaluateOptions(ScaleOptions, ModelEvaluationOptions):
     """Evaluate a trained model in the pixels of the files."""
-
-    def __post_init__(self) -> None:
-        """Refuse an evaluation of nothing."""
-        super().__post_init__()
-        if self.model is None:
-            raise UserError("Give the model to evaluate: --model RUN.")
 
 
 @dataclass(kw_only=True)

@@ -1,6 +1,6 @@
 """The segmentation task: built for training, or from a model file."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -9,13 +9,14 @@ from ...backbones.errors import UserError
 from ..inputs import InputRecipe
 from ..task import Task
 from ..views import ScaleOptions, make_views
-from .decoders import build_decoder, refusal
+from .decoders import build_decoder
 from .head import SegmentationHead
 from .losses import MaskLoss
 from .metrics import SegmentationEvaluator, rebuild_evaluator
 from .names import DecoderName
 from .options import HeadOptions
 from .readout import count_outputs
+from .requirements import refusal
 
 #: What the auxiliary head reads, the first of these that the trunk has (Zhao 2017: the stage before the last).
 _AUXILIARY_LEVELS = ("c4", "c3", "c2")
@@ -74,7 +75,7 @@ def build_task(
     return Task(backbone, module, evaluator, description=description, loss_weights=weights)
 
 
-def auxiliary_level(levels: Sequence[str] | Any) -> str:
+def auxiliary_level(levels: Collection[str]) -> str:
     """Return the level that the auxiliary head reads.
 
     Raises:

@@ -16,12 +16,12 @@ from ..task import Task
 from ..trainer import describe_training
 from ..training_data import make_fit_data
 from ..trunk import build_trunk
-from .decoders import choose_output_stride, levels_read, refusal
 from .losses import MaskLoss
 from .metrics import SegmentationEvaluator
 from .opening import gives_class_masks, open_for_training
 from .options import TrainOptions
 from .readout import readout_of
+from .requirements import choose_output_stride, levels_read, refusal
 from .task import auxiliary_level, build_task
 
 

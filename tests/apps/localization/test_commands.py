@@ -181,7 +181,7 @@ def test_options_that_mean_nothing_are_refused(
 
 
 def test_an_evaluation_needs_a_model() -> None:
-    with pytest.raises(UserError, match="Give the trained model: --model RUN"):
+    with pytest.raises(UserError, match="Give the model to evaluate: --model RUN"):
         localization.EvaluateOptions(data="d")
 
 

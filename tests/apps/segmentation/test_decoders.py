@@ -6,16 +6,16 @@ import pytest
 import segmentation_models_pytorch as library
 import torch
 import torch.nn.functional as F
-from onetrunk.apps.segmentation.decoders import (
-    build_decoder,
+from onetrunk.apps.segmentation.decoders import build_decoder
+from onetrunk.apps.segmentation.fcn import FCN, Doubling
+from onetrunk.apps.segmentation.names import DECODERS
+from onetrunk.apps.segmentation.requirements import (
     choose_output_stride,
     levels_read,
     refusal,
     smallest_side,
     uses_dilation,
 )
-from onetrunk.apps.segmentation.fcn import FCN, Doubling
-from onetrunk.apps.segmentation.names import DECODERS
 from onetrunk.backbones import BACKBONES, FeatureSpec, UserError, build_backbone
 from onetrunk.backbones.architecture import Options
 from onetrunk.backbones.assembly import assemble, measure_specs, on_meta, run_on_meta
