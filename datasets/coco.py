@@ -51,9 +51,19 @@ def find_coco_files(root: Path) -> dict[str, Path]:
 
 def _annotation_files(root: Path) -> list[Path]:
     """Return the JSON files of a folder, COCO's instances before stuff before anything else."""
-    files = [path for folder in (root / "annotations", root) for path in sorted(folder.glob("*.json"))]
+    files = sorted((root / "annotations").glob("*.json"))
+    files += [path for path in sorted(root.glob("*.json")) if not _is_list(path)]
     order = ("instances", "stuff")
     return sorted(files, key=lambda path: next((k for k, name in enumerate(order) if path.stem.startswith(name)), 2))
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a JSON file begins with a list, as predictions do; COCO's are objects."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64).lstrip().startswith(b"[")
+    except OSError:
+        return False  # what is wrong with it is said where it is read
 
 
 def _note_unread(root: Path, files: Mapping[str, Path]) -> list[str]:

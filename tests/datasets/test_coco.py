@@ -304,3 +304,11 @@ def test_boxes_without_area_are_left_out_where_there_are_others_and_said_so(make
     assert bad.keys() == {"images/1.png", "images/2.png"}
     assert "1.png: the box 1, 2, 1, 6 has no area" in bad["images/1.png"]
     assert "2.png: the box 5, 5, 35, 8 reaches out of the picture of 10 x 8 pixels" in bad["images/2.png"]
+
+
+def test_a_list_is_no_annotation_file(tmp_path):
+    (tmp_path / "predictions.json").write_text("[]")
+    with pytest.raises(
+        DataError, match=r"no pictures with masks; it holds 1 other file .* Understood are: ROOT/images"
+    ):
+        open_dataset(tmp_path, "train", kind="masks")
