@@ -27,12 +27,24 @@ from .images import (
 from .loading import ResumableLoader, SampleDataset
 from .masks import BACKGROUND, DrawnMask, MaskFile, MaskSource
 from .mixing import Mixing
+from .object_transforms import ObjectTransform
+from .objects import Objects
 from .open import KINDS, Kind, guess_kind, open_dataset
 from .pictures import list_pictures
 from .randomness import seeded
 from .sample import IGNORED, BadSample, Batch, Context, DataError, Record, Sample, TargetEncoder, collate
 from .splits import fold_splits, read_split, stratified_split, write_split
-from .transforms import AugmentPolicy, FitMode, Placed, Spatial, Transform, eval_transform, train_transform
+from .transforms import (
+    AugmentPolicy,
+    EvalTransform,
+    FitMode,
+    Placed,
+    Spatial,
+    Transform,
+    eval_transform,
+    pixel_color,
+    train_transform,
+)
 
 __all__ = [
     "BACKGROUND",
@@ -49,6 +61,7 @@ __all__ = [
     "DataError",
     "DrawnMask",
     "EpochBatches",
+    "EvalTransform",
     "Excerpt",
     "FileState",
     "Finding",
@@ -58,6 +71,8 @@ __all__ = [
     "MaskFile",
     "MaskSource",
     "Mixing",
+    "ObjectTransform",
+    "Objects",
     "Placed",
     "Record",
     "Report",
@@ -85,6 +100,7 @@ __all__ = [
     "list_pictures",
     "median_frequency_weights",
     "open_dataset",
+    "pixel_color",
     "positive_pixel_weights",
     "positive_weights",
     "read_excerpts",

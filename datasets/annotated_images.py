@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..backbones.errors import did_you_mean
@@ -30,10 +30,12 @@ class AnnotatedImages:
     """The same whichever split was opened: in the order that the data set gives them, else the sorted ones of
     ``train``, or of everything where there are no splits."""
     format: str
-    """``image_folder``, ``table``, ``voc``, ``mask_folder`` or ``coco``."""
+    """``image_folder``, ``table``, ``voc``, ``mask_folder``, ``coco``, ``yolo`` or ``wider``."""
     splits_origin: str
-    """Where ``splits`` come from: ``folders``, ``column``, ``lists`` (of VOC), ``files`` (of COCO), ``file``, ``seeded
-    0.2 of train, seed 0``, or ``fold 2 of 5, seed 0 of train+val``."""
+    """Where ``splits`` come from: ``folders``, ``column``, ``lists`` (of VOC), ``files`` (of COCO and WIDER FACE),
+    ``file``, ``seeded 0.2 of train, seed 0``, or ``fold 2 of 5, seed 0 of train+val``."""
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """What the data set's own files call the classes, such as COCO's category ids, where they have numbers."""
     notes: tuple[str, ...] = ()
     """What its owner may want to know, such as files that were left out; full sentences."""
 

@@ -30,11 +30,20 @@ def check_boxes(images: AnnotatedImages, facts: Facts) -> Iterable[Finding]:
                 yield Finding("error", "box", fault, (record.name,))
             elif known is not None:
                 sound.append((record.name, box))
-    yield from _odd_sizes(sound, facts)
-    yield from _sizes(sound, [len(record.targets["boxes"]) for record in records], facts)
+    yield from check_odd_sizes(sound, facts)
+    if sound:
+        message = describe_sizes(sound, [len(record.targets["boxes"]) for record in records], facts)
+        yield Finding("info", "box_sizes", message)
 
 
-def _odd_sizes(boxes: list[tuple[str, Box]], facts: Facts) -> Iterable[Finding]:
+def check_odd_sizes(boxes: list[tuple[str, Box]], facts: Facts) -> Iterable[Finding]:
+    """Return findings on boxes that are hardly there, or are all of the picture.
+
+    Args:
+        boxes: With an area, each with the name of its image.
+        facts: On the images.
+    """
+
     def find(applies: Callable[[Box, ImageFacts], bool]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for name, box in boxes if applies(box, facts[name])))
 
@@ -52,17 +61,21 @@ def _odd_sizes(boxes: list[tuple[str, Box]], facts: Facts) -> Iterable[Finding]:
         yield Finding("warning", "box_whole", message, whole)
 
 
-def _sizes(boxes: list[tuple[str, Box]], numbers: list[int], facts: Facts) -> Iterable[Finding]:
-    if not boxes:
-        return
+def describe_sizes(boxes: list[tuple[str, Box]], numbers: list[int], facts: Facts) -> str:
+    """Return a sentence on how many boxes there are, and how large.
+
+    Args:
+        boxes: As for ``check_odd_sizes``, at least one.
+        numbers: How many each image has.
+        facts: On the images.
+    """
     width, height = median(box[2] - box[0] for _, box in boxes), median(box[3] - box[1] for _, box in boxes)
     share = median(_area(box) / (facts[name].width * facts[name].height) for name, box in boxes)
     each = f"{numbers[0]}" if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
-    message = (
+    return (
         f"{count(sum(numbers), 'box', 'boxes')}, {each} an image; in the median {width:,.0f} x {height:,.0f} pixels, "
         f"{share:.0%} of the picture."
     )
-    yield Finding("info", "box_sizes", message)
 
 
 def _area(box: Box) -> float:

@@ -42,6 +42,18 @@ def outside_fault(box: Sequence[float], size: tuple[int, int], where: str) -> st
     return f"{where}: the box {_text(box)} reaches out of the picture of {width} x {height} pixels.{hint}"
 
 
+def outside_share(box: Sequence[float], size: tuple[int, int]) -> float:
+    """Return the share of a box's area that lies outside of its picture.
+
+    Args:
+        box: Left, top, right, bottom, with an area.
+        size: Height and width of the upright picture.
+    """
+    left, top, right, bottom = box
+    inside = max(0.0, min(right, size[1]) - max(left, 0.0)) * max(0.0, min(bottom, size[0]) - max(top, 0.0))
+    return 1 - inside / ((right - left) * (bottom - top))
+
+
 def boxes_fault(boxes: Iterable[Box], size: tuple[int, int], where: str) -> str | None:
     """Return what is wrong with the boxes of a picture, or None.
 

@@ -12,6 +12,8 @@ from .image_findings import check_pictures, count_pictures
 from .images import ImageFacts, inspect_image
 from .label_findings import check_labels, count_classes
 from .mask_findings import check_masks, count_pixels
+from .object_findings import check_objects, count_objects
+from .objects import note_objects
 from .open import Kind, guess_kind, open_with_faults
 from .sample import DataError, Record
 
@@ -33,10 +35,10 @@ def check_dataset(
     workers: int = 8,
     track: Track = lambda inspected, total: inspected,
 ) -> Report:
-    """Look at all of a data set: its labels, masks or boxes, every picture decoded whole, and duplicates byte for byte.
+    """Look at all of a data set: labels, masks, boxes or objects, every picture, and duplicates.
 
-    Damage is found where Pillow's decoders report it. Those of JPEG and WebP conceal some: parts of such a picture may
-    be garbled.
+    Pictures are decoded whole, and duplicates are the same byte for byte. Damage is found where Pillow's decoders
+    report it. Those of JPEG and WebP conceal some: parts of such a picture may be garbled.
 
     Args:
         path: As for ``open_dataset``.
@@ -54,14 +56,16 @@ def check_dataset(
     records = [record for split in images.splits.values() for record in split]
     facts, bad = _sort(track(_inspect_all(records, workers), len(records)))
     by_name = {record.name: facts[record.path] for record in records if record.path in facts}
+    told = note_objects(images.root, images.found) if kind == "objects" else []  # one by one
     findings = [
         *(Finding("error", "label_file", fault, (str(path),)) for fault in faults),
         *bad,
         *(check_masks(images, by_name) if kind == "masks" else ()),
         *(check_boxes(images, by_name) if kind == "boxes" else ()),
+        *(check_objects(images, by_name) if kind == "objects" else ()),
         *check_labels(images, kind=kind),
         *find_duplicates(images.splits, {path: each.digest for path, each in facts.items()}),
-        *(Finding("warning", "note", note) for note in images.notes),
+        *(Finding("warning", "note", note) for note in images.notes if note not in told),
         *check_pictures(by_name),
     ]
     return Report(
@@ -72,6 +76,7 @@ def check_dataset(
         counts={
             **_count(images, records, by_name),
             **({"pixels": count_pixels(images)} if kind == "masks" else {}),
+            **({"objects": count_objects(images)} if kind == "objects" else {}),
         },
         findings=by_severity(findings),
     )

@@ -7,10 +7,13 @@
                                                   a folder of the split
 
 For segmentation regions are drawn into one mask: matter (``isthing`` 0) below, objects above it, the smaller ones over
-the larger; what nothing covers is ``background``. For localization every picture has objects of one category.
+the larger; what nothing covers is ``background``. For localization every picture has objects of one category. For
+detection all objects stay with their areas and regions, crowds as ignored, and pictures without any; all categories are
+classes, in the order of their ids, which may have gaps and may begin with 0.
 """
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,15 +22,17 @@ from typing import Any, Literal, NamedTuple
 from .boxes import Box, keep_sound, note_dropped
 from .contents import Contents, one_label
 from .masks import BACKGROUND, MAX_CLASSES, DrawnMask, Region
-from .run_lengths import check_runs, decode_runs
+from .objects import Objects, note_objects
+from .regions import encode_region
 from .sample import DataError, Record
-from .splits import SPLITS, find_split
+from .splits import SPLITS, find_split_in
 
 
 class _Picture(NamedTuple):
     path: Path
     name: str
     size: tuple[int, int]
+    """Height and width; 0 where they aren't stated."""
     annotations: list[Mapping[str, Any]]
     image_id: int | str
 
@@ -45,7 +50,7 @@ def find_coco_files(root: Path) -> dict[str, Path]:
         return {"": root}
     found: dict[str, Path] = {}
     for path in _annotation_files(root):
-        found.setdefault(_split_of(path.stem), path)
+        found.setdefault(find_split_in(path.stem) or "", path)
     return found if set(found) == {""} else {split: found[split] for split in SPLITS if split in found}
 
 
@@ -75,22 +80,17 @@ def _note_unread(root: Path, files: Mapping[str, Path]) -> list[str]:
     return [f"{root}: read are {read}; not read: {', '.join(path.name for path in unread)}. One file a split is."]
 
 
-def guess_coco_kind(root: Path) -> Literal["masks", "boxes"] | None:
+def guess_coco_kind(root: Path) -> Literal["masks", "objects"] | None:
     """Return what COCO files seem to be made for, by whether they have regions; None where there are no such files."""
     for path in find_coco_files(root).values():
         try:
             plain = json.loads(path.read_text(encoding="utf-8"))
             if {"images", "categories", "annotations"} <= set(plain):
                 has_regions = any(each.get("segmentation") for each in plain["annotations"])
-                return "masks" if has_regions else "boxes"
+                return "masks" if has_regions else "objects"
         except (OSError, ValueError, TypeError, AttributeError):
             continue
     return None
-
-
-def _split_of(stem: str) -> str:
-    words = "".join(letter if letter.isalpha() else " " for letter in stem).split()
-    return next((split for word in words if (split := find_split(word))), "")
 
 
 def read_coco_masks(root: Path) -> Contents:
@@ -137,20 +137,43 @@ def read_coco_boxes(root: Path) -> Contents:
     return contents
 
 
-def _read_files(root: Path) -> tuple[Contents, dict[str, _Split]]:
+def read_coco_objects(root: Path) -> Contents:
+    """Read COCO files for detection; no picture is opened. Crowds are ignored, and pictures without objects stay.
+
+    Raises:
+        DataError: As ``read_coco_masks``, but the size of a picture needn't be stated.
+    """
+    contents, splits = _read_files(root, needs_sizes=False)
+    categories = dict(sorted(_join_categories(splits).items()))
+    contents.order = tuple(categories.values())
+    contents.numbers = {name: number for number, name in categories.items()}
+    for split, found in splits.items():
+        records = []
+        for picture in found.pictures:
+            faults = len(contents.faults)
+            objects = _read_objects(picture, found, contents)
+            if len(contents.faults) == faults:
+                records.append(Record(picture.path, {"objects": objects, "labels": objects.labels}, picture.name))
+        contents.splits[split] = tuple(records)
+    contents.notes += note_objects(root, contents.splits)
+    return contents
+
+
+def _read_files(root: Path, *, needs_sizes: bool = True) -> tuple[Contents, dict[str, _Split]]:
     files = find_coco_files(root)
     contents = Contents({}, notes=_note_unread(root, files))
     folder = root if root.is_dir() else root.parent
-    return contents, {split: _read_file(path, folder, split, contents) for split, path in files.items()}
+    return contents, {split: _read_file(path, folder, split, contents, needs_sizes) for split, path in files.items()}
 
 
-def _read_file(path: Path, root: Path, split: str, contents: Contents) -> _Split:
+def _read_file(path: Path, root: Path, split: str, contents: Contents, needs_sizes: bool) -> _Split:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
         categories = {int(each["id"]): str(each["name"]) for each in plain["categories"]}
         stuff = {int(each["id"]) for each in plain["categories"] if each.get("isthing", 1) == 0}
         annotations = _group_annotations(plain.get("annotations", []), categories, path, contents)
-        pictures = _make_pictures(plain["images"], annotations, _picture_folders(root, path, split), root)
+        images = plain["images"] if needs_sizes else list(map(_with_size, plain["images"]))
+        pictures = _make_pictures(images, annotations, _picture_folders(root, path, split), root)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: this can't be read as COCO annotations ({type(error).__name__}: {error}).") from error
     if not pictures:
@@ -189,6 +212,10 @@ def _make_pictures(
         size = (int(image["height"]), int(image["width"]))
         pictures.append(_Picture(found, _name(found, root), size, annotations.pop(image["id"], []), image["id"]))
     return pictures
+
+
+def _with_size(image: Mapping[str, Any]) -> dict[str, Any]:
+    return {**image, "height": image.get("height") or 0, "width": image.get("width") or 0}
 
 
 def _drop_repeated(pictures: list[_Picture], path: Path, contents: Contents) -> list[_Picture]:
@@ -233,6 +260,11 @@ def _join_categories(splits: Mapping[str, _Split]) -> dict[int, str]:
         names = Counter(found.categories.values())
         if twice := [name for name, number in names.items() if number > 1]:
             raise DataError(f"{found.source}: {names[twice[0]]} categories are called '{twice[0]}'. Keep one.")
+    numbers: dict[str, int] = {}
+    for number, name in joined.items():
+        if numbers.setdefault(name, number) != number:
+            sources = ", ".join(str(found.source) for found in splits.values())
+            raise DataError(f"{sources}: '{name}' is category {numbers[name]} in one split and {number} in another.")
     return joined
 
 
@@ -253,38 +285,52 @@ def _mask_record(picture: _Picture, found: _Split) -> Record:
 def _region(annotation: Mapping[str, Any], size: tuple[int, int], found: _Split) -> Region:
     from pycocotools import mask as coco_mask
 
-    height, width = size
-    shape = annotation["segmentation"]
-    if isinstance(shape, list):
-        if not shape or any(len(ring) < 6 for ring in shape):
-            raise ValueError("a polygon has at least three corners")
-        code = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
-    elif isinstance(shape["counts"], list):
-        check_runs(shape["counts"], size, shape)
-        code = coco_mask.frPyObjects(shape, height, width)
-    else:
-        check_runs(decode_runs(shape["counts"]), size, shape)
-        code = shape
-    counts = code["counts"]
+    counts = encode_region(annotation["segmentation"], size)
     category = annotation["category_id"]
     return Region(
         found.categories[category],
-        counts.decode() if isinstance(counts, bytes) else counts,
-        int(coco_mask.area({"size": [height, width], "counts": counts})),
+        counts,
+        int(coco_mask.area({"size": list(size), "counts": counts})),
         category in found.stuff,
     )
 
 
 def _box_record(picture: _Picture, objects: list[Mapping[str, Any]], found: _Split) -> Record:
-    boxes: list[Box] = []
-    names: dict[str, None] = {}
-    for each in objects:
-        where = f"{found.source}: annotation {each.get('id')} of {picture.name}"
-        try:
-            left, top, width, height = map(float, each["bbox"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: its bbox is not four numbers.") from error
-        boxes.append((left, top, left + width, top + height))
-        names[found.categories[each["category_id"]]] = None
+    boxes = [_read_box(each, picture, found) for each in objects]
+    names = dict.fromkeys(found.categories[each["category_id"]] for each in objects)
     targets = {"label": one_label(tuple(names), picture.path), "boxes": keep_sound(boxes)}
     return Record(picture.path, targets, picture.name)
+
+
+def _read_objects(picture: _Picture, found: _Split, contents: Contents) -> Objects:
+    """Return the objects of a picture; those whose box isn't one become faults."""
+    boxes: list[Box] = []
+    for each in picture.annotations:
+        with contents.gathering():
+            boxes.append(_read_box(each, picture, found))
+    areas: list[Any] = [each.get("area") for each in picture.annotations]
+    regions = tuple(each.get("segmentation") or None for each in picture.annotations)
+    return Objects(
+        boxes=tuple(boxes),
+        names=tuple(found.categories[each["category_id"]] for each in picture.annotations),
+        ignored=tuple(bool(each.get("iscrowd")) for each in picture.annotations),
+        areas=tuple(map(float, areas)) if all(map(_is_number, areas)) else (),
+        regions=regions if any(regions) else (),
+        places=tuple(f"annotation {each.get('id')}" for each in picture.annotations),
+        source=str(found.source),
+        size=picture.size if all(picture.size) else None,
+        image_id=picture.image_id,
+    )
+
+
+def _read_box(annotation: Mapping[str, Any], picture: _Picture, found: _Split) -> Box:
+    try:
+        left, top, width, height = map(float, annotation["bbox"])
+    except (KeyError, TypeError, ValueError) as error:
+        where = f"{found.source}: annotation {annotation.get('id')} of {picture.name}"
+        raise DataError(f"{where}: its bbox is not four numbers.") from error
+    return (left, top, left + width, top + height)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -22,6 +22,8 @@ class Contents:
     """What is wrong with single rows, files or folders, in full sentences that name them; all else is in ``splits``."""
     order: tuple[str, ...] = ()
     """The classes in their own order, where the data set says which there are; empty: those that occur, sorted."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """What its files call the classes, where they have numbers, such as COCO's category ids."""
 
     @contextmanager
     def gathering(self) -> Iterator[None]:

@@ -36,13 +36,13 @@ class Report:
     """The folder or table."""
     format: str
     kind: Kind
-    """What it was looked at for: labels, masks or boxes."""
+    """What it was looked at for: labels, masks, boxes or objects."""
     split_origin: str
     """Where the splits come from, as ``AnnotatedImages.splits_origin``."""
     counts: Mapping[str, Any]
     """Plain numbers: ``images``, ``readable``, ``classes``, ``splits`` (images of each class by split), ``formats``,
-    ``modes``, and ``width`` and ``height`` in pixels (``min``, ``median``, ``max``); of masks also ``pixels`` (of each
-    class by split, of ignored ones under ``""``)."""
+    ``modes``, and ``width`` and ``height`` in pixels (``min``, ``median``, ``max``); of masks also ``pixels``, of
+    objects ``objects`` (of each class by split, of ignored ones under ``""``)."""
     findings: tuple[Finding, ...]
     """From the worst on."""
 

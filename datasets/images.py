@@ -199,7 +199,7 @@ def find_bad_images(records: Sequence[Record], *, workers: int = 8) -> list[BadS
     """Check every record in threads, and return the bad ones in the records' order.
 
     Their pictures are checked with ``check_image``; masks were read before and say what is wrong with them, and boxes
-    have to lie in the picture.
+    and objects have to be those of the picture.
     """
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
         reasons = pool.map(_check_record, records)
@@ -215,6 +215,9 @@ def _check_record(record: Record) -> str | None:
     if reason is None and "mask" in record.targets:
         fault: str | None = record.targets["mask"].fault_in(picture_size(record.path))
         return fault
+    if reason is None and "objects" in record.targets:
+        misfit: str | None = record.targets["objects"].misfit(picture_size(record.path))
+        return f"{record.path}: {misfit}" if misfit else None
     if reason is None and "boxes" in record.targets:
         return boxes_fault(record.targets["boxes"], picture_size(record.path), str(record.path))
     return reason

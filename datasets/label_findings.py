@@ -1,7 +1,7 @@
 """What a check says of the labels of a data set: classes that can't be learned or measured, imbalance, counts."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..backbones.errors import did_you_mean
 from .annotated_images import AnnotatedImages
@@ -17,6 +17,13 @@ CLASS_COUNTS = "class_counts"
 
 _LISTED_CLASSES = 20
 
+_WEIGH = (
+    "Train with --sampling balanced or --loss.class-weights balanced, and judge by macro F1 or the figures of each "
+    "class."
+)
+
+_WEIGH_OBJECTS = "Judge by the figures of each class, of which the mean says little."
+
 
 def check_labels(images: AnnotatedImages, *, kind: Kind = "labels") -> Iterable[Finding]:
     """Return findings on the classes of all splits, of one label an image or of several alike.
@@ -29,7 +36,7 @@ def check_labels(images: AnnotatedImages, *, kind: Kind = "labels") -> Iterable[
     yield from _unknown_classes(images)
     yield from _rare_classes(images, counts)
     if kind != "masks":
-        yield from _imbalance(counts)
+        yield from _imbalance(counts, _WEIGH_OBJECTS if kind == "objects" else _WEIGH)
     yield from _class_counts(images, counts, "of no class" if kind != "masks" else "whose mask shows none of them")
 
 
@@ -81,7 +88,7 @@ def _rare_classes(images: AnnotatedImages, counts: dict[str, dict[str, int]]) ->
             yield Finding("warning", "class_not_in_split", message)
 
 
-def _imbalance(counts: dict[str, dict[str, int]]) -> Iterable[Finding]:
+def _imbalance(counts: dict[str, dict[str, int]], advice: str) -> Iterable[Finding]:
     split = "train" if "train" in counts else next(iter(counts))
     present = {name: number for name, number in counts[split].items() if number}
     if not present:
@@ -90,26 +97,28 @@ def _imbalance(counts: dict[str, dict[str, int]]) -> Iterable[Finding]:
     if present[most] >= IMBALANCE * present[least]:
         message = (
             f"'{most}' has {present[most] / present[least]:,.0f} times as many images in '{split}' as '{least}' "
-            f"({present[most]:,} and {present[least]:,}). Train with --sampling balanced or --loss.class-weights "
-            "balanced, and judge by macro F1 or the figures of each class."
+            f"({present[most]:,} and {present[least]:,}). {advice}"
         )
         yield Finding("warning", "imbalance", message)
 
 
 def _class_counts(images: AnnotatedImages, counts: dict[str, dict[str, int]], without: str) -> Iterable[Finding]:
     for split, found in counts.items():
-        ordered = sorted(found.items(), key=lambda item: -item[1])
-        if len(ordered) <= _LISTED_CLASSES:
-            spread = ", ".join(f"{number:,} {name}" for name, number in ordered)
-        else:
-            spread = (
-                f"{len(ordered)} classes, from {ordered[0][1]:,} ({ordered[0][0]}) to {ordered[-1][1]:,} "
-                f"({ordered[-1][0]}), median {ordered[len(ordered) // 2][1]:,}"
-            )
         unlabelled = tuple(record.name for record in images.splits[split] if not class_names(record))
         none = f"; {count(len(unlabelled), 'image')} {without}" if unlabelled else ""
-        message = f"'{split}' has {count(len(images.splits[split]), 'image')}: {spread}{none}."
+        message = f"'{split}' has {count(len(images.splits[split]), 'image')}: {spread_counts(found)}{none}."
         yield Finding("info", CLASS_COUNTS, message, unlabelled)
+
+
+def spread_counts(found: Mapping[str, int]) -> str:
+    """Return how many there are of each class, for a sentence; of many classes the ends only."""
+    ordered = sorted(found.items(), key=lambda item: -item[1])
+    if len(ordered) <= _LISTED_CLASSES:
+        return ", ".join(f"{number:,} {name}" for name, number in ordered)
+    return (
+        f"{len(ordered)} classes, from {ordered[0][1]:,} ({ordered[0][0]}) to {ordered[-1][1]:,} "
+        f"({ordered[-1][0]}), median {ordered[len(ordered) // 2][1]:,}"
+    )
 
 
 def _list(names: Iterable[str]) -> str:

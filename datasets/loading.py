@@ -21,6 +21,7 @@ from ..backbones.errors import UserError
 from .epoch_batches import EpochBatches, Key
 from .file_state import FileState, read_signature, state_of
 from .images import decode_image, read_file
+from .objects import settle_objects
 from .randomness import mix, seeded
 from .sample import BadSample, Batch, DataError, Record, Sample, TargetEncoder, collate
 from .transforms import Transform
@@ -59,7 +60,10 @@ class SampleDataset(Dataset[Sample | BadSample]):
         self.channels = channels
         self.seed = seed
         self.keeps_states = False
-        self._encode = TargetEncoder(classes)
+        self._encode = TargetEncoder(
+            classes,
+            draws_regions=any("objects" in each.targets and each.targets["objects"].regions for each in self.records),
+        )
         self._encode.check(self.records)
 
     def __len__(self) -> int:
@@ -82,13 +86,14 @@ class SampleDataset(Dataset[Sample | BadSample]):
             return BadSample(index=index, name=record.name, path=record.path, reason=str(error), state=state)
         with seeded(self.seed, *key):
             placed = self.transform.place(picture, spatial)
+        targets = {**self._encode(record), **placed.targets}
         return Sample(
             image=placed.image,
             index=index,
             name=record.name,
             original_size=(picture.height, picture.width),
             valid_size=placed.valid_size,
-            targets={**self._encode(record), **placed.targets},
+            targets=settle_objects(targets) if "objects" in record.targets else targets,
             windows=placed.windows,
             state=state,
         )

@@ -6,17 +6,28 @@ from typing import Literal, get_args
 
 from ..backbones.errors import did_you_mean
 from .annotated_images import AnnotatedImages, note_splits
-from .coco import find_coco_files, guess_coco_kind, read_coco_boxes, read_coco_masks
+from .coco import find_coco_files, guess_coco_kind, read_coco_boxes, read_coco_masks, read_coco_objects
 from .contents import Contents, raise_faults
 from .image_folder import describe_folder, read_image_folder
 from .mask_folder import holds_mask_folders, read_mask_folder
 from .sample import DataError, Record
 from .splits import ALL, apply_split, read_split, stratified_split
-from .table import TABLE_EXTENSIONS, kind_of_table, read_box_table, read_mask_table, read_table
-from .voc import find_voc_below, holds_voc, holds_voc_masks, read_voc, read_voc_boxes, read_voc_masks
+from .table import TABLE_EXTENSIONS, kind_of_table, read_box_table, read_mask_table, read_object_table, read_table
+from .voc import (
+    find_voc_below,
+    holds_voc,
+    holds_voc_masks,
+    read_voc,
+    read_voc_boxes,
+    read_voc_masks,
+    read_voc_objects,
+)
+from .wider_face import holds_wider, read_wider
+from .yolo import holds_yolo, read_yolo
 
-Kind = Literal["labels", "masks", "boxes"]
-"""What a task needs to know of each image: its class or classes, the class of each pixel, or where its object is."""
+Kind = Literal["labels", "masks", "boxes", "objects"]
+"""What a task needs to know of each image: its class or classes, the class of each pixel, where its object is, or where
+all its objects of any classes are."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -26,6 +37,8 @@ _ORIGINS = {
     "voc": "lists",
     "mask_folder": "folders",
     "coco": "files",
+    "yolo": "folders",
+    "wider": "files",
 }
 """What the splits that a data set has are made of."""
 
@@ -38,7 +51,19 @@ _READERS: dict[Kind, dict[str, Callable[[Path], Contents]]] = {
         "coco": read_coco_masks,
     },
     "boxes": {"table": read_box_table, "voc": read_voc_boxes, "coco": read_coco_boxes},
+    "objects": {
+        "table": read_object_table,
+        "voc": read_voc_objects,
+        "coco": read_coco_objects,
+        "yolo": read_yolo,
+        "wider": read_wider,
+    },
 }
+
+
+_YAML = (".yaml", ".yml")
+
+_MORE_LAYOUTS = "WIDER FACE (wider_face_split, WIDER_train), YOLO's text files (data.yaml, or images and labels)"
 
 
 def open_dataset(
@@ -59,7 +84,8 @@ def open_dataset(
 
     Args:
         path: A folder with class folders (see ``image_folder.py``), a folder in the VOC layout (see ``voc.py``), or a
-            CSV or Parquet table (see ``table.py``). For masks see ``mask_folder.py`` and ``coco.py``.
+            CSV or Parquet table (see ``table.py``). For masks see ``mask_folder.py`` and ``coco.py``, for objects also
+            ``yolo.py`` and ``wider_face.py``.
         split: ``train``, ``val``, ``test`` or a synonym, or ``all``.
         kind: What has to be known of each image; the same folder may hold several.
         split_seed: The seed of the cut.
@@ -95,7 +121,7 @@ def open_with_faults(
     root = Path(path)
     layout = _find_format(root, kind)
     contents = _READERS[kind][layout](root)
-    if split_file is not None or not any(contents.splits.values()):
+    if split_file is not None or not any(contents.splits.values()) or not contents.classes:
         raise_faults(root, contents.faults)
     found, notes = contents.splits, list(contents.notes)
     if split_file is not None:
@@ -107,23 +133,30 @@ def open_with_faults(
             notes.append(f"{root}: {unlisted} images aren't listed in {split_file} and were left out.")
     else:
         splits, origin = _cut(dict(found), _ORIGINS[layout], val_fraction, split_seed)
-    notes += [*_note_classes(root, contents), *note_splits(root, splits)]
-    opened = AnnotatedImages(root, ALL, splits, found, contents.classes, layout, origin, tuple(notes))
+    notes += [*_note_classes(root, contents, kind), *note_splits(root, splits)]
+    opened = AnnotatedImages(
+        root, ALL, splits, found, contents.classes, layout, origin, numbers=contents.numbers, notes=tuple(notes)
+    )
     return opened, contents.faults
 
 
 def guess_kind(path: Path | str) -> Kind:
     """Return what a data set seems to be made for, where nobody says it.
 
-    A VOC folder is taken for one of labels; of COCO files their regions decide, of a table its columns.
+    A VOC folder is taken for one of labels; of COCO files their regions decide, of a table its columns. Boxes are taken
+    for those of any number of objects, which localization's are a case of.
     """
     root = Path(path)
     if root.is_dir():
         if holds_voc(root):
             return "labels"
-        return "masks" if holds_mask_folders(root) else guess_coco_kind(root) or "labels"
+        if holds_mask_folders(root):
+            return "masks"
+        return "objects" if holds_wider(root) or holds_yolo(root) else guess_coco_kind(root) or "labels"
     if root.suffix.lower() == ".json":
         return guess_coco_kind(root) or "labels"
+    if root.suffix.lower() in _YAML:
+        return "objects"
     return kind_of_table(root) if root.suffix.lower() in TABLE_EXTENSIONS and root.exists() else "labels"
 
 
@@ -137,9 +170,12 @@ def _find_format(root: Path, kind: Kind) -> str:
         return "table"
     if kind != "labels" and root.suffix.lower() == ".json":
         return "coco"
+    if kind == "objects" and root.suffix.lower() in _YAML:
+        return "yolo"
+    files = {"labels": "", "objects": ", a COCO JSON file or YOLO's data.yaml"}.get(kind, " or a COCO JSON file")
     raise DataError(
-        f"{root}: a data set is a folder or a table ({', '.join(TABLE_EXTENSIONS)}), not a file like this. The folder "
-        f"around it holds {describe_folder(root.parent)}."
+        f"{root}: a data set is a folder or a table ({', '.join(TABLE_EXTENSIONS)}){files}, not a file like this. The "
+        f"folder around it holds {describe_folder(root.parent)}."
     )
 
 
@@ -147,27 +183,28 @@ def _find_folder_format(root: Path, kind: Kind) -> str:
     if not holds_voc(root) and (below := find_voc_below(root)):
         names = " or ".join(f"'{folder}'" for folder in below)
         raise DataError(f"{root}: the VOC layout (JPEGImages, Annotations) begins below it. Did you mean {names}?")
-    if kind == "labels":
-        return "voc" if holds_voc(root) else "image_folder"
-    if kind == "masks" and holds_voc_masks(root):
-        return "voc"
-    if kind == "boxes" and holds_voc(root):
-        return "voc"
-    if kind == "masks" and holds_mask_folders(root):
-        return "mask_folder"
-    if find_coco_files(root):
-        return "coco"
-    if kind == "masks":
-        return "mask_folder"  # whose reader says what is missing
+    held: dict[str, Callable[[Path], object]] = {
+        "voc": holds_voc_masks if kind == "masks" else holds_voc,
+        "mask_folder": holds_mask_folders,
+        "wider": holds_wider,
+        "yolo": holds_yolo,
+        "coco": find_coco_files,
+    }
+    layout = next((name for name, holds in held.items() if name in _READERS[kind] and holds(root)), None)
+    # whose readers say what is missing
+    layout = layout or {"labels": "image_folder", "masks": "mask_folder"}.get(kind)
+    if layout is not None:
+        return layout
+    more = f"{_MORE_LAYOUTS}, " if kind == "objects" else ""
     raise DataError(
-        f"{root}: no boxes found; it holds {describe_folder(root)}. Understood are: the VOC layout (JPEGImages, "
-        "Annotations), COCO JSON files, and a table with the columns path, label, xmin, ymin, xmax, ymax, given by its "
-        "own path."
+        f"{root}: no {kind} found; it holds {describe_folder(root)}. Understood are: the VOC layout (JPEGImages, "
+        f"Annotations), {more}COCO JSON files, and a table with the columns path, label, xmin, ymin, xmax, ymax, given "
+        "by its own path."
     )
 
 
-def _note_classes(root: Path, contents: Contents) -> list[str]:
-    """Return a note if there is one class only.
+def _note_classes(root: Path, contents: Contents, kind: Kind) -> list[str]:
+    """Return a note if there is one class only, which is nothing odd where it has to be found.
 
     Raises:
         DataError: There is none at all, every image being a negative.
@@ -176,7 +213,8 @@ def _note_classes(root: Path, contents: Contents) -> list[str]:
         raise DataError(
             f"{root}: no image has a label, in 'train' if there is one; there are no classes to tell apart."
         )
-    return [f"{root}: there is one class only, '{contents.classes[0]}'."] if len(contents.classes) == 1 else []
+    is_odd = len(contents.classes) == 1 and kind != "objects"
+    return [f"{root}: there is one class only, '{contents.classes[0]}'."] if is_odd else []
 
 
 def _join(splits: Mapping[str, tuple[Record, ...]]) -> tuple[Record, ...]:

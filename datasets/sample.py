@@ -13,12 +13,20 @@ key                   in a ``Record``             in a ``Sample``               
 ``boxes``             tuples xmin, ymin, xmax,    float32 ``[M, 4]`` on the canvas   a list of B of them
                       ymax of its ``label``
 ``full_boxes``        -                           float32, in the picture's pixels   a list of B of them
+``objects``           an ``Objects``              see below                          lists of B tensors
 ====================  ==========================  =================================  ==========================
 
 Mask values are indices of classes, and 255 (``IGNORED``) where a pixel counts for nothing. Where a pixel may be of
 several classes a mask is ``[K, H, W]`` instead, of 0, 1 and 255. ``full_mask`` and ``full_boxes`` are there in
 evaluation only, for figures in the pixels of the file. Boxes are ``xyxy`` in pixels of the upright picture, the upper
 bounds exclusive; those of a record all show its label, the largest first.
+
+The objects of a picture, of any classes, become these keys of a sample, M objects that are learned and N sound ones in
+all; each is a list in a batch: ``boxes`` float32 ``[M, 4]`` and ``classes`` int64 ``[M]``; where regions are read
+``masks`` uint8 ``[M, H, W]``; ``dropped``, an int64 scalar, how many a random change moved off the canvas. In evaluation, in
+pixels of the picture: ``full_boxes`` float32 ``[N, 4]``, ``full_classes`` int64, ``full_ignored`` bool, ``full_areas``
+float64 in square pixels, ``full_sets`` int64 (WIDER FACE's), ``full_masks``. A record with ``objects`` has ``labels``
+too: the classes that it shows.
 
 A patient, person, animal or thing is a ``subject`` if several images may show the same one; images of one subject are
 never on both sides of a cut. No network sees it, so it isn't encoded.
@@ -37,8 +45,10 @@ from torch import Tensor
 from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Mask, TVTensor
 
 from ..backbones.errors import UserError, did_you_mean
-from .boxes import boxes_fault
+from .boxes import Box, boxes_fault
 from .file_state import FileState
+from .objects import Objects, encode_objects
+from .regions import draw_regions
 
 _MASK_HINT = " What values of masks are called a list of classes says, a file classes.txt beside the pictures."
 
@@ -230,20 +240,27 @@ def _join_windows(samples: Sequence[Sample]) -> Tensor | None:
 
 
 #: Targets that are as large as the picture, or as many as its objects: a list even where they happen to agree.
-_RAGGED = ("full_mask", "boxes", "full_boxes")
+_RAGGED = ("boxes", "classes", "masks")
 
 
 def _join(key: str, values: list[Tensor]) -> Tensor | list[Tensor]:
-    alike = key not in _RAGGED and all(value.shape == values[0].shape for value in values)
+    ragged = key in _RAGGED or key.startswith("full_")
+    alike = not ragged and all(value.shape == values[0].shape for value in values)
     return torch.stack(values) if alike else values
 
 
 class TargetEncoder:
     """Turns the class names of a record into tensors, in the order of the classes it was made for."""
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        """Keep the class names in the order of their indices."""
+    def __init__(self, classes: Sequence[str], *, draws_regions: bool = False) -> None:
+        """Keep what targets are made by.
+
+        Args:
+            classes: The class names in the order of their indices.
+            draws_regions: Whether objects have masks; a picture without objects then has none of them.
+        """
         self.classes = tuple(classes)
+        self.draws_regions = draws_regions
         self._index = {name: index for index, name in enumerate(self.classes)}
 
     def __call__(self, record: Record) -> dict[str, Tensor]:
@@ -259,17 +276,19 @@ class TargetEncoder:
             holds = torch.zeros(len(self.classes), dtype=torch.float32)
             holds[[self._find(name, record) for name in record.targets["labels"]]] = 1
             encoded["labels"] = holds
+        if "objects" in record.targets:
+            encoded |= encode_objects(record.targets["objects"], self._index)
         return encoded
 
     def spatial(self, record: Record, size: tuple[int, int]) -> dict[str, TVTensor]:
-        """Return what of the record's targets moves with the picture: ``mask`` and ``boxes``.
+        """Return what of the record's targets moves with the picture: ``mask``, ``boxes`` and ``masks``.
 
         Args:
             record: The record.
             size: Height and width of the upright picture, in pixels.
 
         Raises:
-            DataError: The mask can't be read or has another size, or a box has no area or reaches out of the picture;
+            DataError: A mask can't be read or has another size, or a box has no area or reaches out of the picture;
                 naming it.
         """
         found: dict[str, TVTensor] = {}
@@ -278,9 +297,15 @@ class TargetEncoder:
         if "boxes" in record.targets:
             if fault := boxes_fault(record.targets["boxes"], size, str(record.path)):
                 raise DataError(fault)
-            boxes = torch.tensor(record.targets["boxes"], dtype=torch.float32).reshape(-1, 4)
-            boxes = boxes.clamp(min=0).minimum(torch.tensor([size[1], size[0]] * 2))
-            found["boxes"] = BoundingBoxes(boxes, format=BoundingBoxFormat.XYXY, canvas_size=size)
+            found["boxes"] = _bounding_boxes(record.targets["boxes"], size)
+        if "objects" in record.targets:
+            objects: Objects = record.targets["objects"]
+            if fault := objects.misfit(size):
+                raise DataError(f"{record.path}: {fault}")
+            sound = [objects.boxes[place] for place in objects.sound]
+            found["boxes"] = _bounding_boxes(sound, size)
+            if self.draws_regions:
+                found["masks"] = _region_masks(objects, size)
         return found
 
     def check(self, records: Sequence[Record]) -> None:
@@ -298,3 +323,17 @@ class TargetEncoder:
                 f"{did_you_mean(name, self.classes)}{_MASK_HINT if 'mask' in record.targets else ''}"
             )
         return self._index[name]
+
+
+def _region_masks(objects: Objects, size: tuple[int, int]) -> Mask:
+    try:
+        return Mask(draw_regions(objects, size))
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def _bounding_boxes(boxes: Sequence[Box], size: tuple[int, int]) -> BoundingBoxes:
+    """Return boxes as torchvision moves them, cut off at the edges of the picture."""
+    corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    corners = corners.clamp(min=0).minimum(torch.tensor([size[1], size[0]] * 2))
+    return BoundingBoxes(corners, format=BoundingBoxFormat.XYXY, canvas_size=size)

@@ -33,6 +33,12 @@ def find_split(name: str) -> str | None:
     return _SPLIT_OF.get(name.strip().lower().replace("-", "_"))
 
 
+def find_split_in(name: str) -> str | None:
+    """Return the split that one of the words of a name stands for, the first of them, as in ``instances_train2017``."""
+    words = "".join(letter if letter.isalpha() else " " for letter in name).split()
+    return next((split for word in words if (split := find_split(word))), None)
+
+
 def stratified_split(records: Sequence[Record], *, fraction: float, seed: int) -> dict[str, tuple[Record, ...]]:
     """Cut records into ``train`` and ``val``, class by class.
 

@@ -7,8 +7,10 @@ column          meaning
 ``label``       its one class, taken as text: ``01`` stays ``01``
 ``labels``      instead of ``label``: any number of classes with ``;`` between them, or a list column in Parquet
 ``mask``        for segmentation, instead of them: the mask (``masks.py``), absolute or relative to the table's folder
-``xmin`` ...    for localization, beside ``label``: ``xmin``, ``ymin``, ``xmax``, ``ymax`` of a box in pixels of the
-                upright picture, the upper bounds exclusive; several boxes of an image stand in several rows
+``xmin`` ...    for localization and detection, beside ``label``: ``xmin``, ``ymin``, ``xmax``, ``ymax`` of a box in
+                pixels of the upright picture, the upper bounds exclusive; several boxes of an image stand in several
+                rows. For detection they may differ in their labels, and a row without label and box is an image
+                without objects
 ``subject``     optional: who or what is shown, a patient for example; no cut puts its images on both sides
 ``split``       optional: train, val or test, or a synonym
 ==============  ================================================================================================
@@ -20,12 +22,13 @@ import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..backbones.errors import did_you_mean
 from .boxes import Box, keep_sound, note_dropped
 from .coded_masks import MaskPair, code_masks
 from .contents import Contents, raise_faults
+from .objects import Objects, note_objects
 from .sample import DataError, Record
 from .splits import SPLITS, find_split
 
@@ -122,12 +125,59 @@ def read_box_table(path: Path) -> Contents:
     return _finish(contents, records, path)
 
 
-def kind_of_table(path: Path) -> Literal["labels", "masks", "boxes"]:
+def read_object_table(path: Path) -> Contents:
+    """Read a table of images with any number of labelled boxes each, or none; no picture is opened.
+
+    Raises:
+        DataError: As ``read_table``.
+    """
+    contents, rows = _open_table(path, lambda columns, _: _require(["path", "label", *_BOX], columns, path))
+    found: dict[str, _Boxed] = {}
+    for number, row in rows:
+        where = f"{path}, row {number}"
+        is_bare = not any(_text(row[name]) for name in ("label", *_BOX))
+        faults = list(_find_faults({**row, "label": "none"} if is_bare else row, number, path))
+        box = None if is_bare else _read_box(row, where)
+        if isinstance(box, str):
+            faults.append(f"{box} An image without objects is a row with neither label nor box.")
+        elif not faults:
+            split, record = _read_row({key: row[key] for key in row if key not in ("label", "labels")}, path.parent)
+            boxed = found.setdefault(record.name, _Boxed(number, split, record, []))
+            if (boxed.split, boxed.record) != (split, record):
+                faults.append(f"{where}: '{record.name}' has another subject or split in row {boxed.row}.")
+            elif number != boxed.row and (box is None or not boxed.objects):
+                faults.append(
+                    f"{where}: '{record.name}' is in row {boxed.row} already. An image without objects has one row."
+                )
+            elif box is not None:
+                boxed.objects.append((box, _text(row["label"]), f"row {number}"))
+        contents.faults += faults
+    contents = _finish(contents, [each.read(path) for each in found.values()], path)
+    contents.notes += note_objects(path, contents.splits)
+    return contents
+
+
+class _Boxed(NamedTuple):
+    """An image with its objects so far: box, class and place of each."""
+
+    row: int
+    split: str
+    record: Record
+    objects: list[tuple[Box, str, str]]
+
+    def read(self, path: Path) -> tuple[str, Record]:
+        boxes, names, places = zip(*self.objects, strict=True) if self.objects else ((), (), ())
+        objects = Objects(boxes=boxes, names=names, places=places, source=str(path))
+        targets = {**self.record.targets, "objects": objects, "labels": objects.labels}
+        return self.split, replace(self.record, targets=targets)
+
+
+def kind_of_table(path: Path) -> Literal["labels", "masks", "objects"]:
     """Return what a table's columns say of its images."""
     columns = (_read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, Contents({})))[0]
     if "mask" in columns:
         return "masks"
-    return "boxes" if {*_BOX} <= set(columns) else "labels"
+    return "objects" if {*_BOX} <= set(columns) else "labels"
 
 
 def _open_table(path: Path, check: Callable[[list[str], Path], None]) -> tuple[Contents, Iterable[tuple[int, _Row]]]:

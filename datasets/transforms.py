@@ -118,7 +118,7 @@ def train_transform(
         raise UserError(f"The strength of the colour jitter is 0 or more, not {color_jitter}.")
     if policy not in get_args(AugmentPolicy):
         raise unknown("augmentation policy", policy, get_args(AugmentPolicy))
-    _find_interpolation(interpolation)
+    find_interpolation(interpolation)
     return TrainTransform(
         _check_canvas(canvas), interpolation, min_scale, flip, vertical_flip, color_jitter, policy, erasing
     )
@@ -149,8 +149,8 @@ def eval_transform(
         raise UserError(f"The crop fraction is above 0 and at most 1, not {crop_fraction}.")
     if mode not in get_args(FitMode):
         raise unknown("way to fit pictures on the canvas", mode, get_args(FitMode))
-    _find_interpolation(interpolation)
-    color = tuple(round(255 * value) for value in fill)
+    find_interpolation(interpolation)
+    color = pixel_color(fill)
     if mode == "window":
         return WindowTransform(_check_canvas(canvas), color)
     return EvalTransform(_check_canvas(canvas), interpolation, crop_fraction, mode, color)
@@ -201,7 +201,7 @@ class TrainTransform(Transform):
         if self.vertical_flip:
             steps.append(v2.RandomVerticalFlip(self.vertical_flip))
         if self.policy != "none":
-            interpolation = _find_interpolation(self.interpolation)
+            interpolation = find_interpolation(self.interpolation)
             steps.append(_POLICIES[self.policy](interpolation=interpolation, fill=_MID_GREY))
         if self.color_jitter:
             steps.append(v2.ColorJitter(self.color_jitter, self.color_jitter, self.color_jitter))
@@ -211,7 +211,7 @@ class TrainTransform(Transform):
         return v2.Compose(steps)
 
     def _resize(self) -> v2.Transform:
-        interpolation = _find_interpolation(self.interpolation)
+        interpolation = find_interpolation(self.interpolation)
         # of a crop that fills the canvas the ratio is the picture's, as in earlier releases
         ratio = 1.0 if self.mode == "crop" else self.canvas[1] / self.canvas[0]
         ratios = tuple(each * ratio for each in _ASPECT_RATIOS)
@@ -260,8 +260,8 @@ class EvalTransform(Transform):
 
     def place(self, picture: Image.Image, spatial: Spatial) -> Placed:
         """Return the canvas, and the height and width of the part of it that is picture."""
-        size = self._resized(picture.height, picture.width)
-        interpolation = _find_interpolation(self.interpolation)
+        size = self.resized(picture.height, picture.width)
+        interpolation = find_interpolation(self.interpolation)
         resized = functional.resize(picture, list(size), interpolation=interpolation)
         moved = {key: resize_target(value, size) for key, value in spatial.items()}
         valid = self.canvas
@@ -274,7 +274,7 @@ class EvalTransform(Transform):
             moved = {key: _pad_target(value, self.canvas) for key, value in moved.items()}
         return Placed(functional.pil_to_tensor(resized), valid, {**_plain(moved), **_full(spatial)})
 
-    def _resized(self, height: int, width: int) -> Size:
+    def resized(self, height: int, width: int) -> Size:
         """Return the size to bring a picture to before it is cropped or padded."""
         if self.mode == "stretch":
             return self.canvas
@@ -289,7 +289,7 @@ class EvalTransform(Transform):
         return max(self.canvas[0], int(wide * height / width)), wide
 
     def _padded(self, picture: Image.Image) -> Image.Image:
-        return _pad_picture(picture, self.canvas, self.fill)
+        return pad_picture(picture, self.canvas, self.fill)
 
 
 @dataclass(frozen=True)
@@ -308,7 +308,7 @@ class WindowTransform(Transform):
         """Return the windows, row by row."""
         size = (picture.height, picture.width)
         plane = (max(size[0], self.canvas[0]), max(size[1], self.canvas[1]))
-        whole = functional.pil_to_tensor(_pad_picture(picture, plane, self.fill))
+        whole = functional.pil_to_tensor(pad_picture(picture, plane, self.fill))
         height, width = self.canvas
         corners = [(top, left) for top in _starts(plane[0], height) for left in _starts(plane[1], width)]
         windows = torch.stack([whole[:, top : top + height, left : left + width] for top, left in corners])
@@ -326,7 +326,12 @@ def _full(spatial: Spatial) -> dict[str, Tensor]:
     return _plain({f"full_{key}": value for key, value in spatial.items()})
 
 
-def _pad_picture(picture: Image.Image, size: Size, fill: tuple[int, ...]) -> Image.Image:
+def pixel_color(fill: Sequence[float]) -> tuple[int, ...]:
+    """Return a colour of values between 0 and 1 as one of pixels, 0 to 255."""
+    return tuple(round(255 * value) for value in fill)
+
+
+def pad_picture(picture: Image.Image, size: Size, fill: tuple[int, ...]) -> Image.Image:
     """Return a picture in the top left corner of a larger one."""
     bands = len(picture.getbands())
     color = fill if len(fill) == bands else fill[:1] * bands
@@ -343,7 +348,12 @@ def _pad_target(target: TVTensor, size: Size) -> TVTensor:
     return Mask(functional.pad_mask(target, [0, 0, size[1] - width, size[0] - height], fill=IGNORED))
 
 
-def _find_interpolation(name: str) -> InterpolationMode:
+def find_interpolation(name: str) -> InterpolationMode:
+    """Return torchvision's name of an interpolation.
+
+    Raises:
+        UserError: If there is none of that name.
+    """
     if name not in ("bilinear", "bicubic", "nearest"):
         raise unknown("interpolation", name, ("bilinear", "bicubic", "nearest"))
     return _INTERPOLATIONS[name]

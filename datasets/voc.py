@@ -15,29 +15,33 @@ leaves a picture out for a class of which it has difficult objects only; here it
 
 The splits are ``train``, ``val`` and ``test`` of ``ImageSets/Main``. ``trainval`` is read where neither train nor val
 is there, and then val is cut from it by a seed. The lists of a single class (``cat_train.txt``) and other folders of
-``ImageSets`` aren't read. Without lists the annotated pictures are one set without splits.
+``ImageSets`` aren't read. Where ``splits`` has no list of such a name, one of a word does, as ``dev_train.txt``.
+Without lists the annotated pictures are one set without splits.
 
-For localization all objects of a picture that aren't difficult have to be of one class. Bounds in the files count from
-1 and include the last pixel; ours are ``xmin - 1, ymin - 1, xmax, ymax``.
+For detection all objects stay, the difficult ones as ignored, and pictures without any. For localization all objects of
+a picture that aren't difficult have to be of one class. Bounds in the files count from 1 and include the last pixel;
+ours are ``xmin - 1, ymin - 1, xmax, ymax``. In detection a box of which xmax isn't above xmin, or ymax above ymin, has
+no area.
 
 For segmentation the masks are palette PNGs whose indices are those of ``SEGMENTED``, and 255 is ignored: the bands
 around objects and what is difficult.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
-from xml.etree import ElementTree
 
-from .boxes import Box, keep_sound, note_dropped
+from .boxes import keep_sound, note_dropped
 from .coded_masks import MaskPair, code_masks
 from .contents import Contents, one_label
 from .image_folder import walk_pictures
 from .mask_pairs import only
 from .masks import MaskCoding
+from .objects import note_objects
 from .sample import DataError, Record
-from .splits import SPLITS, find_split
+from .splits import SPLITS, find_split, find_split_in
+from .voc_annotations import VocAnnotation, read_annotation
 
 _MASKS = "SegmentationClass"
 
@@ -120,8 +124,8 @@ def read_voc_boxes(root: Path) -> Contents:
     Raises:
         DataError: As ``read_voc``.
     """
-    contents, read = _read_annotations(root, wants_boxes=True)
-    bare = 0
+    contents, read = _read_annotations(root)
+    annotated = bare = 0
     for split, found in read.items():
         records = []
         for one in found:
@@ -130,15 +134,38 @@ def read_voc_boxes(root: Path) -> Contents:
                 continue
             with contents.gathering():
                 label = one_label(tuple(sorted(one.classes)), one.picture)
-                targets = {"label": label, "boxes": keep_sound([box for _, box in one.boxes])}
+                boxes = one.read_boxes()
+                annotated += len(boxes)
+                targets = {"label": label, "boxes": keep_sound(boxes)}
                 records.append(Record(one.picture, targets, one.picture.relative_to(root).as_posix()))
         contents.splits[split] = tuple(sorted(records, key=lambda record: record.name))
-    annotated = sum(len(one.boxes) for found in read.values() for one in found)
     used = sum(len(record.targets["boxes"]) for found in contents.splits.values() for record in found)
     if not contents.faults:
         contents.notes += note_dropped(root, annotated, used)
     if bare:
         contents.notes.append(f"{root}: {bare} pictures without an object were left out.")
+    return contents
+
+
+def read_voc_objects(root: Path) -> Contents:
+    """Read a VOC folder for detection; no picture is opened. Objects marked as ``difficult`` are ignored.
+
+    Returns:
+        As ``read_voc``; ``faults`` also name objects without a box, and boxes that are no numbers.
+
+    Raises:
+        DataError: As ``read_voc``.
+    """
+    contents, read = _read_annotations(root)
+    for split, found in read.items():
+        records = []
+        for one in found:
+            with contents.gathering():
+                objects = one.read_objects()
+                targets = {"objects": objects, "labels": objects.labels}
+                records.append(Record(one.picture, targets, one.picture.relative_to(root).as_posix()))
+        contents.splits[split] = tuple(sorted(records, key=lambda record: record.name))
+    contents.notes += [*note_objects(root, contents.splits), *_note_json(root)]
     return contents
 
 
@@ -181,7 +208,7 @@ def read_voc_masks(root: Path) -> Contents:
     return contents
 
 
-def _read_annotations(root: Path, *, wants_boxes: bool = False) -> "tuple[Contents, dict[str, list[_Annotation]]]":
+def _read_annotations(root: Path) -> tuple[Contents, dict[str, list[VocAnnotation]]]:
     """Return the annotations of each split, and contents with notes and faults."""
     names = _names_in(root)
     assert names is not None
@@ -192,29 +219,17 @@ def _read_annotations(root: Path, *, wants_boxes: bool = False) -> "tuple[Conten
     contents = Contents({})
     missing = f"annotation; there is no {names.annotations}/NAME.xml"
     lists = _read_lists(root, names.lists, annotations, contents, what=missing) or {"": sorted(annotations)}
-    read: dict[str, list[_Annotation]] = {split: [] for split in lists}
+    read: dict[str, list[VocAnnotation]] = {split: [] for split in lists}
     for split, listed in lists.items():
         for name in listed:
             with contents.gathering():
                 found = pictures.get(name, [])
-                read[split].append(
-                    _read_annotation(annotations[name], found, root / names.pictures, wants_boxes=wants_boxes)
-                )
+                read[split].append(read_annotation(annotations[name], found, root / names.pictures))
     contents.notes += _note_left_out(root, lists, annotations, pictures, names.lists)
     return contents, read
 
 
-class _Annotation(NamedTuple):
-    picture: Path
-    classes: set[str]
-    """Of the objects that aren't difficult."""
-    hidden: set[str]
-    """Of which all objects are difficult."""
-    boxes: list[tuple[str, Box]]
-    """Of the objects that aren't difficult, where boxes are wanted."""
-
-
-def _make_records(annotations: list[_Annotation], root: Path) -> tuple[Record, ...]:
+def _make_records(annotations: list[VocAnnotation], root: Path) -> tuple[Record, ...]:
     records = [
         Record(one.picture, {"labels": tuple(sorted(one.classes))}, one.picture.relative_to(root).as_posix())
         for one in annotations
@@ -234,20 +249,31 @@ def _read_lists(
     root: Path, folder: str, annotations: Mapping[str, Path], contents: Contents, *, what: str
 ) -> dict[str, list[str]]:
     """Return the names in each split, or nothing where there are no lists."""
-    files: dict[str, Path] = {}
-    for path in sorted((root / folder).glob("*.txt")):
-        split = find_split(path.stem)
-        if split in files:
-            raise DataError(f"{path}: '{files[split].name}' and '{path.name}' both list the split '{split}'. Keep one.")
-        if split is not None:
-            files[split] = path
-    both = root / folder / "trainval.txt"
-    if both.is_file() and not files.keys() & {"train", "val"}:
-        files["train"] = both
+    files = _find_lists(root / folder)
+    if not files and folder == _NAMES[1].lists:
+        files = _find_lists(root / folder, find_split_in)
+        if files:
+            taken = ", ".join(f"{path.name} for '{split}'" for split, path in files.items())
+            contents.notes.append(f"{root / folder}: the lists are taken by a word of their names: {taken}.")
     seen: dict[str, str] = {}
     return {
         split: list(_read_list(files[split], annotations, seen, contents, what)) for split in SPLITS if split in files
     }
+
+
+def _find_lists(folder: Path, find: Callable[[str], str | None] = find_split) -> dict[str, Path]:
+    """Return the list of each split, ``trainval`` for ``train`` where there is neither of the two."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.txt")):
+        split = find(path.stem)
+        if split in files:
+            raise DataError(f"{path}: '{files[split].name}' and '{path.name}' both list the split '{split}'. Keep one.")
+        if split is not None:
+            files[split] = path
+    both = folder / "trainval.txt"
+    if both.is_file() and not files.keys() & {"train", "val"}:
+        files["train"] = both
+    return files
 
 
 def _read_list(
@@ -273,53 +299,16 @@ def _read_list(
             yield name
 
 
-def _read_annotation(path: Path, pictures: list[Path], folder: Path, *, wants_boxes: bool) -> _Annotation:
-    """Return the objects of a file, and which of the pictures of its name is its own."""
-    try:
-        annotation = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
-        raise DataError(f"{path}: the annotation can't be read as XML ({error}).") from error
-    if annotation.tag != "annotation":
-        raise DataError(f"{path}: the outermost element is '{annotation.tag}', not 'annotation'.")
-    classes: dict[bool, set[str]] = {False: set(), True: set()}
-    boxes: list[tuple[str, Box]] = []
-    for number, element in enumerate(annotation.findall("object"), start=1):
-        name = (element.findtext("name") or "").strip()
-        if not name:
-            raise DataError(f"{path}: object {number} has no name; the element 'name' is missing or empty.")
-        difficult = (element.findtext("difficult") or "0").strip() or "0"
-        if difficult not in ("0", "1"):
-            raise DataError(f"{path}: the element 'difficult' of object {number} is '{difficult}', neither 0 nor 1.")
-        classes[difficult == "1"].add(name)
-        if wants_boxes and difficult == "0":
-            boxes.append((name, _read_box(element, f"{path}: object {number} ('{name}')")))
-    picture = _find_picture(path, (annotation.findtext("filename") or "").strip(), pictures, folder)
-    return _Annotation(picture, classes[False], classes[True] - classes[False], boxes)
-
-
-def _read_box(element: ElementTree.Element, where: str) -> Box:
-    texts = [(element.findtext(f"bndbox/{bound}") or "").strip() for bound in ("xmin", "ymin", "xmax", "ymax")]
-    try:
-        left, top, right, bottom = map(float, texts)
-    except ValueError as error:
-        raise DataError(f"{where}: its bndbox is not four numbers, but {', '.join(texts)}.") from error
-    return (left - 1, top - 1, right, bottom)
-
-
-def _find_picture(path: Path, filename: str, pictures: list[Path], folder: Path) -> Path:
-    """Return the picture of an annotation, which has its name; what ``filename`` says has to agree."""
-    if filename and path.stem not in (filename, PurePath(filename).stem):
-        raise DataError(
-            f"{path}: the element 'filename' says '{filename}', but this is the annotation of '{path.stem}'. Rename "
-            "the file, or mend the element."
-        )
-    if not pictures:
-        raise DataError(f"{path}: its picture is missing; {folder} holds no '{filename or path.stem}'.")
-    named = [picture for picture in pictures if picture.name == filename]
-    if len(pictures) > 1 and not named:
-        names = " and ".join(picture.name for picture in pictures)
-        raise DataError(f"{path}: {folder} holds {names}, and the element 'filename' doesn't say which it is.")
-    return (named or pictures)[0]
+def _note_json(root: Path) -> list[str]:
+    """Return a note on COCO files, which some data sets have beside this layout."""
+    names = _names_in(root)
+    folders = [root, *([root / names.annotations] if names else [])]
+    if found := [path for folder in folders for path in sorted(folder.glob("*.json"))]:
+        return [
+            f"{root}: the VOC layout is read; not read: {', '.join(path.name for path in found)}. A COCO file can be "
+            f"given by its own path, such as {found[0]}."
+        ]
+    return []
 
 
 def _note_left_out(
@@ -331,7 +320,7 @@ def _note_left_out(
 ) -> list[str]:
     """Return notes on annotations that no list names, and pictures without annotation."""
     notes = []
-    if (root / "ImageSets").is_dir() and "" in lists:
+    if ((root / "ImageSets").is_dir() or (root / folder).is_dir()) and "" in lists:
         notes.append(f"{root / folder}: no train.txt, val.txt, test.txt or trainval.txt; the pictures aren't split.")
     unlisted = len(annotations) - sum(map(len, lists.values()))
     if unlisted:

@@ -121,8 +121,7 @@ def test_faulty_boxes_are_named_before_training_and_while_loading(table):
 
 
 def test_the_doctor_names_faulty_odd_and_typical_boxes(table):
-    report = check_dataset(table)
-    assert report.kind == "boxes"
+    report = check_dataset(table, kind="boxes")
     _assert_named({finding.files[0]: finding.message for finding in report.errors})
     assert {finding.kind for finding in report.errors} == {"box"}
     found = {finding.kind: finding for finding in report.findings}

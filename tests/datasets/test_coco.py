@@ -279,7 +279,7 @@ def test_boxes_have_bounds_and_crowds_and_bare_pictures_are_passed_over(make):
         {"label": "toothbrush", "boxes": ((0, 0, 5, 5),)},
     ]
     assert any("2 pictures without an object were left out" in note for note in data.notes)
-    assert guess_kind(root) == "boxes"
+    assert guess_kind(root) == "objects"
 
 
 def test_objects_of_several_classes_and_boxes_of_no_numbers_are_named_all_at_once(make):

@@ -172,7 +172,7 @@ def test_images_of_no_class_at_all_are_refused(tmp_path, draw):
         ("path,label", "labels"),
         ("path,labels", "labels"),
         ("path,mask,label", "masks"),
-        ("path,label,xmin,ymin,xmax,ymax", "boxes"),
+        ("path,label,xmin,ymin,xmax,ymax", "objects"),
     ],
 )
 def test_the_kind_of_a_table_is_guessed_by_its_columns(tmp_path, header, kind):
@@ -189,7 +189,7 @@ def test_the_kind_of_a_folder_is_guessed_by_what_lies_in_it(tmp_path, pets, draw
     assert guess_kind(tmp_path) == "masks"
 
 
-@pytest.mark.parametrize("kind", ["masks", "boxes"])
+@pytest.mark.parametrize("kind", ["masks", "boxes", "objects"])
 def test_a_path_that_is_not_there_is_refused_for_every_kind(pets, kind):
     with pytest.raises(DataError, match=r"pet: there is no such file or folder\. Did you mean 'pets'"):
         open_dataset(pets.with_name("pet"), "train", kind=kind)
@@ -204,3 +204,30 @@ def test_masks_are_cut_with_every_class_on_both_sides_and_into_folds(make_pairs)
     assert data.fingerprint() == open_dataset(root, "train", kind="masks").fingerprint()
     fold = data.with_fold(2, folds=5, seed=1)
     assert (len(fold), len(fold.select("val")), fold.classes) == (8, 2, ("0", "1", "2"))
+
+
+def test_objects_are_found_in_yolo_s_and_wider_s_folders(tmp_path, draw):
+    yolo = tmp_path / "yolo"
+    for seed, name in enumerate("ab"):
+        draw(yolo / "images" / f"{name}.png", seed=seed)
+        (yolo / "labels").mkdir(exist_ok=True)
+        (yolo / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (yolo / "data.yaml").write_text("train: images\nnames: [cat]\n")
+    for path in (yolo, yolo / "data.yaml"):
+        data = open_dataset(path, "train", kind="objects")
+        assert (data.format, data.splits_origin, data.classes) == ("yolo", "seeded 0.2 of train, seed 0", ("cat",))
+        assert data.records[0].targets["objects"].boxes == ((14, 10, 42, 30),)
+        assert guess_kind(path) == "objects"
+    wider = tmp_path / "wider"
+    draw(wider / "WIDER_train" / "images" / "0--Parade" / "1.jpg")
+    (wider / "wider_face_train_bbx_gt.txt").write_text("0--Parade/1.jpg\n1\n1 2 10 20 0 0 0 0 0 0\n")
+    data = open_dataset(wider, "all", kind="objects")
+    assert (data.format, data.classes, data.records[0].targets["labels"]) == ("wider", ("face",), ("face",))
+    assert not any("one class only" in note for note in data.notes), "one class is enough to be looked for"
+    assert guess_kind(wider) == "objects"
+    with pytest.raises(DataError, match=r"data\.yaml: a data set is a folder or a table .* or a COCO JSON file, not"):
+        open_dataset(yolo / "data.yaml", "all", kind="boxes")
+    with pytest.raises(
+        DataError, match=r"a\.txt: a data set is a folder .*, a COCO JSON file or YOLO's data\.yaml, not"
+    ):
+        open_dataset(yolo / "labels" / "a.txt", "all", kind="objects")

@@ -219,7 +219,7 @@ def test_boxes_of_a_picture_stand_in_several_rows(write):
         "img/1.png": ("dog", ((0, 0, 5.5, 5),)),
     }
     assert any("1 boxes without an area were left out; their pictures have others" in note for note in data.notes)
-    assert guess_kind(path) == "boxes"
+    assert guess_kind(path) == "objects"
     assert open_dataset(write("path,label\nimg/0.png,cat\nimg/1.png,dog\n", "l.csv"), "all").classes == ("cat", "dog")
     assert guess_kind(path.with_name("l.csv")) == "labels"
 

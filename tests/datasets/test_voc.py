@@ -317,7 +317,7 @@ def test_bounds_count_from_one_and_include_the_last_pixel(make_boxes):
             r"b\.jpg: its objects are of 2 classes \(cat, dog\); a",
         ),
         ([_object("cat", "1 1 9 x")], r"b\.xml: object 1 \('cat'\): its bndbox is not four numbers, but 1, 1, 9, x"),
-        (["<object><name>cat</name></object>"], r"b\.xml: object 1 \('cat'\): its bndbox is not four numbers"),
+        (["<object><name>cat</name></object>"], r"b\.xml: object 1 \('cat'\): it has no box; the element 'bndbox' is"),
     ],
 )
 def test_what_is_no_box_of_one_class_is_refused(make_boxes, objects, words):

@@ -1,0 +1,87 @@
+"""Writing COCO's JSON files (``coco.py``).
+
+::
+
+    OUTPUT/annotations/instances_train.json      OUTPUT/annotations/instances.json     without splits
+    OUTPUT/train/000001.jpg                      OUTPUT/images/000001.jpg
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .object_export import Copy, Export, Picture, note_left_out, place_picture, plain_number
+
+
+def write_coco(folder: Path, export: Export, copy: Copy) -> list[str]:
+    """Write a data set in COCO's format.
+
+    Category and image ids are those of the COCO files that it comes from, else counted from 1. Ignored objects become
+    crowds.
+
+    Args:
+        folder: Where to; it has to be there.
+        export: What to write.
+        copy: What becomes of the pictures.
+
+    Returns:
+        What the format couldn't hold, in sentences.
+    """
+    numbers = _number_classes(export)
+    ids = _number_pictures(export)
+    (folder / "annotations").mkdir()
+    first = 1
+    for split, pictures in export.splits.items():
+        annotations = list(_make_annotations(pictures, ids[split], numbers, first))
+        first += len(annotations)
+        images = [
+            {"id": number, "file_name": one.name, "height": one.size[0], "width": one.size[1]}
+            for one, number in zip(pictures, ids[split], strict=True)
+        ]
+        categories = [{"id": numbers[name], "name": name} for name in export.classes]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        path = folder / "annotations" / (f"instances_{split}.json" if split else "instances.json")
+        path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        for one in pictures:
+            place_picture(one, folder / (split or "images") / one.name, copy)
+    notes = list(note_left_out(export, "COCO", "sets"))
+    if export.numbers:
+        notes.append("COCO: categories, pictures and boxes are kept; licences, supercategories and the like aren't.")
+    return notes
+
+
+def _number_classes(export: Export) -> dict[str, int]:
+    """Return a category id for each class; one that the files lack comes behind the others."""
+    numbers = dict(export.numbers)
+    for name in export.classes:
+        numbers.setdefault(name, max(numbers.values(), default=0) + 1)
+    return numbers
+
+
+def _number_pictures(export: Export) -> dict[str, list[int | str]]:
+    """Return the ids of the pictures in each split: their own where all have one and no two the same."""
+    own = {split: [one.objects.image_id for one in pictures] for split, pictures in export.splits.items()}
+    found = {split: [one for one in ids if one is not None] for split, ids in own.items()}
+    if all(len(set(found[split])) == len(ids) for split, ids in own.items()):
+        return found
+    ids = iter(range(1, len(export.pictures) + 1))
+    return {split: [next(ids) for _ in pictures] for split, pictures in export.splits.items()}
+
+
+def _make_annotations(
+    pictures: tuple[Picture, ...], ids: list[int | str], numbers: dict[str, int], first: int
+) -> Iterator[dict[str, Any]]:
+    places = ((one, number, place) for one, number in zip(pictures, ids, strict=True) for place in one.objects.sound)
+    for annotation, (one, number, place) in enumerate(places, start=first):
+        objects = one.objects
+        left, top, right, bottom = objects.boxes[place]
+        yield {
+            "id": annotation,
+            "image_id": number,
+            "category_id": numbers[objects.names[place]],
+            "bbox": [plain_number(value) for value in (left, top, right - left, bottom - top)],
+            "area": plain_number(objects.area(place)),
+            "iscrowd": int(bool(objects.ignored) and objects.ignored[place]),
+            "segmentation": (objects.regions[place] if objects.regions else None) or [],
+        }
