@@ -27,13 +27,14 @@ _STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold"}
 
 @dataclass(kw_only=True)
 class CheckOptions:
-    """Look at a whole data set: labels, masks or boxes, every picture, duplicates."""
+    """Look at a whole data set: labels, masks, boxes or objects, every picture, duplicates."""
 
     data: str
     """The data set: a folder or a table."""
-    kind: Literal["auto", "labels", "masks", "boxes"] = "auto"
-    """What to look at besides the pictures; ``auto``: masks or boxes where the folders or columns are those of such,
-    else labels. A folder in the VOC layout may hold all three."""
+    kind: Literal["auto", "labels", "masks", "boxes", "objects"] = "auto"
+    """What to look at besides the pictures: ``boxes`` for localization, of one object a picture, ``objects`` for
+    detection, of any number; ``auto``: masks or objects where the folders, files or columns are those of such, else
+    labels. A folder in the VOC layout may hold all four."""
     workers: int | None = None
     """Threads that decode pictures; unset: one for each core, at most 8."""
     output: str | None = None

@@ -1,4 +1,4 @@
-"""The commands ``onetrunk data digits|check``."""
+"""The commands ``onetrunk data check|convert|digits``."""
 
 import shutil
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from ...backbones.errors import UserError
 from ..cli import Command
 from .check import CheckOptions, check_data_set
+from .convert import ConvertOptions, convert_data_set
 
 #: Tells a folder that this command wrote, and may delete, from others of the same layout.
 _MARKER = ".onetrunk-digits"
@@ -50,5 +51,6 @@ def write_digits(options: DigitsOptions) -> None:
 
 COMMANDS = {
     "check": Command(check_data_set, CheckOptions, "look for bad images, faulty labels, duplicates and imbalance"),
+    "convert": Command(convert_data_set, ConvertOptions, "write boxes and pictures in the format of COCO, VOC or YOLO"),
     "digits": Command(write_digits, DigitsOptions, "write handwritten digits as a folder of pictures"),
 }
