@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..run_folder import replacing
+from .run_folder import replacing
 
 #: Steps around the colour circle that keep neighbours apart however many there are: the golden ratio's.
 _TURN = 0.618034

@@ -8,10 +8,10 @@ from ...datasets import BACKGROUND, Record, list_pictures, read_image
 from ..commands import predict_pictures
 from ..model_file import load_model
 from ..outputs import PREDICTIONS, output_folder, picture_stems, save_png
+from ..palette import colors_of, overlay, palette_picture, write_legend
 from ..processes import is_first
 from ..run_folder import make_folder
 from .options import PredictOptions
-from .palette import colors_of, overlay, palette_picture, write_legend
 from .task import use_views
 
 MASKS, OVERLAYS, LEGEND = "masks", "overlays", "classes.csv"

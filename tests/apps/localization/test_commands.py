@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from onetrunk.apps import load_model, localization
 from onetrunk.apps.cli import main
+from onetrunk.apps.drawing import Mark, draw
 from onetrunk.apps.evaluated_images import read_images
-from onetrunk.apps.localization.drawing import draw
 from onetrunk.backbones import UserError
 from PIL import Image
 
@@ -186,7 +186,7 @@ def test_an_evaluation_needs_a_model() -> None:
 
 
 def test_small_pictures_are_enlarged_and_the_box_is_drawn_where_it_is() -> None:
-    drawn = np.asarray(draw(Image.new("RGB", (64, 32)), {"xmin": 16, "ymin": 12, "xmax": 48, "ymax": 28}, "red 0.90"))
+    drawn = np.asarray(_draw(Image.new("RGB", (64, 32)), {"xmin": 16, "ymin": 12, "xmax": 48, "ymax": 28}, "red 0.90"))
     assert drawn.shape == (128, 256, 3)
     bright = (drawn == (255, 210, 0)).all(axis=2)
     rows, columns = np.flatnonzero(bright[:, 100]), np.flatnonzero(bright[100])
@@ -196,6 +196,10 @@ def test_small_pictures_are_enlarged_and_the_box_is_drawn_where_it_is() -> None:
 
 def test_a_box_at_the_border_keeps_its_text_inside() -> None:
     box = {"xmin": 250, "ymin": 0, "xmax": 300, "ymax": 300}
-    drawn = np.asarray(draw(Image.new("RGB", (300, 300)), box, "a long name 0.50"))
+    drawn = np.asarray(_draw(Image.new("RGB", (300, 300)), box, "a long name 0.50"))
     bright = (drawn == (255, 210, 0)).all(axis=2)
     assert bright[4].sum() > 60  # the background of the text
+
+
+def _draw(picture: Image.Image, box: dict[str, float], text: str) -> Image.Image:
+    return draw(picture, [Mark(box, text)])
