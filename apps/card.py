@@ -17,6 +17,11 @@ from .run_folder import replace_json, versions
 _RUNS_SHOWN = 5
 #: The card holds the others.
 _CLASSES_SHOWN = 40
+#: The figures of classes that are shown, under which heading; classes that lack any of them aren't.
+_CLASS_COLUMNS = (
+    {"iou": "IoU", "recall": "recall", "precision": "precision"},
+    {"objects": "objects", "ap": "AP", "ap50": "AP50"},
+)
 
 
 def command_line() -> str:
@@ -131,8 +136,9 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
         interval = f"{row['low']:.4f} to {row['high']:.4f}"
         table.add_row(name, f"{row['value']:.4f}", interval, *repeats.get(name, {}).values())
     console.print(table)
-    if rows := [row for row in card.per_class if "iou" in row][:_CLASSES_SHOWN]:
-        console.print(_class_table(rows))
+    for columns in _CLASS_COLUMNS:
+        if rows := [row for row in card.per_class if columns.keys() <= row.keys()][:_CLASSES_SHOWN]:
+            console.print(_class_table(rows, columns))
     cost = card.cost
     lines = [
         f"trunk      {card.backbone['name']}, weights {card.backbone['weights']}",
@@ -151,19 +157,31 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
         if isinstance(guess, dict):
             figures = ", ".join(f"{metric} {guess[metric]['value']:.4f}" for metric in card.metrics if metric in guess)
             lines.append(f"{name:<10} {figures}")
+    lines += [f"note       {note}" for note in card.details.get("notes", [])]
     if where is not None:
         lines.append(f"card       {where}")
     console.print("\n".join(lines), soft_wrap=True)
 
 
-def _class_table(rows: list[dict[str, Any]]) -> Table:
-    """Return the IoU of each class with its interval."""
-    table = Table("class", "IoU", "95% interval", "recall", "precision")
+def _class_table(rows: list[dict[str, Any]], columns: dict[str, str]) -> Table:
+    """Return figures of each class; those that have an interval come with it."""
+    table = Table("class")
+    for name, heading in columns.items():
+        table.add_column(heading)
+        if isinstance(rows[0][name], dict):
+            table.add_column("95% interval")
     for row in rows:
-        shares = ["-" if row[name] is None else f"{row[name]:.4f}" for name in ("recall", "precision")]
-        iou = row["iou"]
-        table.add_row(row["class"], f"{iou['value']:.4f}", f"{iou['low']:.4f} to {iou['high']:.4f}", *shares)
+        table.add_row(row["class"], *(cell for name in columns for cell in _class_cells(row[name])))
     return table
+
+
+def _class_cells(figure: dict[str, float] | float | None) -> list[str]:
+    """Return a class's figure, and its interval where it has one, as text; counts are whole numbers."""
+    if isinstance(figure, dict):
+        return [f"{figure['value']:.4f}", f"{figure['low']:.4f} to {figure['high']:.4f}"]
+    if figure is None:
+        return ["-"]
+    return [f"{figure:,}" if isinstance(figure, int) else f"{figure:.4f}"]
 
 
 def _fixed_part(frozen: str, tuned: str) -> str:

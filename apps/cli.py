@@ -34,6 +34,7 @@ APPS = {
     "backbones": "list the trunks: sizes, levels, weight sets, what is at hand offline",
     "classification": "train, evaluate and predict image labels",
     "data": "write and look at data sets",
+    "detection": "train, evaluate and predict boxes around objects, faces too",
     "features": "export what a trunk sees, for other supervised models; probe and search it",
     "localization": "train, evaluate and predict a label and the box around what it names",
     "runs": "list runs, compare two on the same images, weigh what pretraining brought",

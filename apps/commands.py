@@ -12,6 +12,7 @@ from ..datasets.findings import count
 from .card import Card, make_card, print_card
 from .config import EvaluationOptions, PredictionOptions, RuntimeOptions
 from .data_check import identify
+from .evaluation import Evaluation
 from .hardware import choose_device, choose_precision
 from .inputs import InputRecipe, check_images, make_loader
 from .outputs import PREDICTIONS, RESULTS, write_evaluation, write_predictions
@@ -31,6 +32,7 @@ def evaluate_split(
     where: Path | None,
     backbone: dict[str, Any],
     records: Sequence[Record] | None = None,
+    write: Callable[[Path, Evaluation], None] | None = None,
 ) -> Card:
     """Evaluate a task on a split, write card and predictions into ``where``, print the card and return it.
 
@@ -41,6 +43,7 @@ def evaluate_split(
         where: The folder for the files.
         backbone: The card's facts about the trunk.
         records: In place of the split's, where the task names its classes otherwise.
+        write: Writes what an app has besides into the folder.
 
     Raises:
         DataError: Naming every image that can't be used, unless such are to be skipped.
@@ -68,6 +71,8 @@ def evaluate_split(
     if is_first():
         if where is not None:
             write_evaluation(where, task.evaluator, evaluation, identity.contents)
+            if write is not None:
+                write(where, evaluation)
             card.write(where / RESULTS)
         print_card(card, where=where / RESULTS if where else None)
     return card

@@ -146,6 +146,35 @@ class AugmentOptions(PlacingOptions):
 
 
 @dataclass(kw_only=True)
+class ZoomOptions(CheckedOptions):
+    """Random changes to pictures that boxes can follow."""
+
+    min_zoom: float = 0.75
+    """How small a picture may become, as a share of the size that evaluation gives it; the rest is padding."""
+    max_zoom: float = 1.5
+    """How large it may become; a random part of the canvas's size is shown then. 1 and 1: no change of size."""
+    shown: float = 0.4
+    """The share of an object's box that has to be in the part that is shown; of others nothing is asked."""
+    flip: float = 0.5
+    """The probability of a mirror image; 0 for text and signs."""
+    vertical_flip: float = 0.0
+    """The probability of turning the picture upside down; 0.5 where up and down mean nothing, as in microscopy."""
+    color_jitter: float = 0.0
+    """The strength of random brightness, contrast and saturation."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        super().__post_init__()
+        check_range(self, "shown", "flip", "vertical_flip", most=1, group="augment")
+        check_range(self, "color_jitter", group="augment")
+        if not 0 < self.min_zoom <= self.max_zoom:
+            raise UserError(
+                f"--augment.min-zoom is above 0 and at most --augment.max-zoom; they are {self.min_zoom:g} and "
+                f"{self.max_zoom:g}."
+            )
+
+
+@dataclass(kw_only=True)
 class ComputeOptions(CheckedOptions):
     """How a network runs over images; none of these changes a result beyond rounding."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import rich
+from torch import Tensor
 
 from ..datasets import Batch
 from .divergence import divergence_error
@@ -14,6 +15,11 @@ from .processes import gather, is_first, own
 from .run_folder import RunFolder, replacing
 from .schedule import accumulated
 from .task import Task
+
+_DROPPED = "dropped_boxes"
+"""How many objects random changes moved off the canvas in an epoch; only where there are objects."""
+_SHOWN = 6
+"""So many figures are printed; the file holds all."""
 
 
 class EpochLog(pl.Callback):
@@ -51,6 +57,8 @@ class EpochLog(pl.Callback):
             batches = accumulated(batch_idx, int(trainer.num_training_batches), trainer.accumulate_grad_batches)
             self._sums["loss"] += float(outputs["loss"]) * batches * batch.size  # it is divided by them
             self._sums["images"] += batch.size
+            if isinstance(dropped := batch.targets.get("dropped"), Tensor):
+                self._sums[_DROPPED] = self._sums.get(_DROPPED, 0.0) + float(dropped.sum())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write and print the epoch's row, of all processes together.
@@ -63,6 +71,8 @@ class EpochLog(pl.Callback):
         images = max(1.0, sum(part["images"] for part in parts))
         row: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         row["train_loss"] = sum(part["loss"] for part in parts) / images
+        if any(_DROPPED in part for part in parts):
+            row[_DROPPED] = round(sum(part.get(_DROPPED, 0.0) for part in parts))
         validated = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val_")}
         row |= dict(sorted(validated.items()))
         row["learning_rate"] = trainer.optimizers[0].param_groups[-1]["lr"]
@@ -73,7 +83,10 @@ class EpochLog(pl.Callback):
         if not is_first():
             return
         self._write()
-        shown = "  ".join(f"{name} {row[name]:.4g}" for name in ("train_loss", *sorted(validated)))
+        task = trainer.lightning_module
+        assert isinstance(task, Task)
+        names = dict.fromkeys(("train_loss", f"val_{task.evaluator.primary}", *sorted(validated)))
+        shown = "  ".join(f"{name} {row[name]:.4g}" for name in list(names)[:_SHOWN])
         line = f"epoch {row['epoch']}/{trainer.max_epochs}  {shown}  {row['seconds']:.1f} s"
         rich.get_console().print(line, soft_wrap=True, highlight=False)  # above the progress bar, where there is one
 

@@ -7,17 +7,20 @@ from typing import Any
 
 from ..backbones import Preprocessing
 from ..datasets import (
+    EvalTransform,
     FitMode,
+    ObjectTransform,
     Record,
     ResumableLoader,
     SampleDataset,
     Transform,
     eval_transform,
     find_bad_images,
+    pixel_color,
     train_transform,
 )
 from .checkpoints import bad_images_error
-from .config import AugmentOptions, ComputeOptions, PlacingOptions
+from .config import AugmentOptions, ComputeOptions, PlacingOptions, ZoomOptions
 from .hardware import choose_device, choose_workers
 
 
@@ -54,8 +57,17 @@ class InputRecipe:
         """Return the transform without randomness, for evaluation and use."""
         return eval_transform(self.canvas, self.interpolation, self.crop_fraction, mode=self.mode, fill=self.fill)
 
-    def augmentation(self, options: PlacingOptions) -> Transform:
+    def augmentation(self, options: PlacingOptions | ZoomOptions) -> Transform:
         """Return the transform with randomness, for training and for augmented views."""
+        if isinstance(options, ZoomOptions):
+            return ObjectTransform(
+                EvalTransform(self.canvas, self.interpolation, 1.0, self.mode, pixel_color(self.fill)),
+                (options.min_zoom, options.max_zoom),
+                options.shown,
+                options.flip,
+                options.vertical_flip,
+                options.color_jitter,
+            )
         return train_transform(
             self.canvas,
             self.interpolation,

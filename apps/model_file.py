@@ -17,7 +17,7 @@ from .task import Task
 
 FORMAT = 1
 #: Apps whose ``task.py`` can rebuild a task from its description.
-_APPS = ("classification", "localization", "segmentation")
+_APPS = ("classification", "detection", "localization", "segmentation")
 
 
 def save_model(folder: Path, task: Task, card: Card, *, split: Path | None = None) -> None:

@@ -59,9 +59,12 @@ def write_evaluation(
 
 
 def write_predictions(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """Write predictions as ``predictions.json`` and, flattened, as ``predictions.csv``: a row an image."""
+    """Write predictions as ``predictions.json`` and, flattened, as ``predictions.csv``: a row an image.
+
+    Of rows with ``objects``, any number in each, the table has a row an object, and one for an image without any.
+    """
     replace_json(make_folder(folder) / "predictions.json", rows)
-    flat = [_flatten(row) for row in rows]
+    flat = [_flatten(one) for row in rows for one in _by_object(row)]
     columns = list(dict.fromkeys(column for row in flat for column in row))
     with replacing(folder / "predictions.csv") as stream:
         writer = csv.DictWriter(stream, fieldnames=columns)
@@ -95,15 +98,22 @@ def save_png(picture: "Image.Image", path: Path) -> None:
         stream.write(content.getvalue())
 
 
+def _by_object(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each of a row's objects, without what is said of all of them."""
+    if not row.get("objects"):
+        return [{key: value for key, value in row.items() if key != "objects"}]
+    return [{"image": row["image"], **one} for one in row["objects"]]
+
+
 def _flatten(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row whose objects became columns: ``box.xmin`` -> ``box_xmin``, ``top[0].class`` -> ``top1_class``.
 
-    A list of names becomes one cell with ``;`` between them, as a table of a data set has it.
+    A list of names or numbers becomes one cell with ``;`` between them, as a table of a data set has it.
     """
     flat: dict[str, Any] = {}
     for key, value in row.items():
-        if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
-            flat[key] = ";".join(value)
+        if isinstance(value, list) and not any(isinstance(entry, Mapping) for entry in value):
+            flat[key] = ";".join(map(str, value))
         elif isinstance(value, list):
             for place, entry in enumerate(value, start=1):
                 flat.update(_flatten({f"{key}{place}_{name}": inner for name, inner in entry.items()}))

@@ -33,6 +33,8 @@ class Head(nn.Module, ABC):
 
     levels: tuple[str, ...]
     """The levels of the trunk it reads; nothing else is computed for it."""
+    measures_loss: bool = True
+    """Whether evaluation computes the loss too; not that of a detector, which is of boxes drawn at random."""
 
     @abstractmethod
     def forward(self, features: Mapping[str, Tensor], context: Context) -> Any:
@@ -206,7 +208,9 @@ class Task(pl.LightningModule):
         if not is_finite(output):
             self._pieces.append(Piece(batch.indices.cpu().numpy(), [], {}, batch.skipped, math.nan))
             return
-        loss = float(self._weighted(self.head.loss(output, batch.context, batch.targets)))
+        loss = 0.0
+        if self.head.measures_loss:
+            loss = float(self._weighted(self.head.loss(output, batch.context, batch.targets)))
         rows = self.evaluator.collect(output, batch)
         self._pieces.append(Piece(batch.indices.cpu().numpy(), batch.names, rows, batch.skipped, loss))
 
@@ -260,7 +264,8 @@ class Task(pl.LightningModule):
             if self.views:
                 self.evaluation.details["views"] = [view.name for view in self.views]
             figures = {name: estimate.value for name, estimate in self.evaluation.metrics.items()}
-        self.log_dict({f"val_{name}": value for name, value in {"loss": mean_loss(pieces), **figures}.items()})
+        loss = {"loss": mean_loss(pieces)} if self.head.measures_loss else {}
+        self.log_dict({f"val_{name}": value for name, value in {**loss, **figures}.items()})
 
     def _weighted(self, parts: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.loss_weights.get(name, 1.0) * part for name, part in parts.items()]).sum()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..datasets import AnnotatedImages, ResumableLoader, Transform
-from .config import PlacingOptions, TrainingOptions
+from .config import PlacingOptions, TrainingOptions, ZoomOptions
 from .data_check import Identity
 from .fit import FitData
 from .inputs import InputRecipe, make_loader
@@ -16,7 +16,7 @@ def make_fit_data(
     inputs: InputRecipe,
     options: TrainingOptions,
     *,
-    augment: PlacingOptions,
+    augment: PlacingOptions | ZoomOptions,
     sample_weights: Sequence[float] | None = None,
 ) -> FitData:
     """Return the loaders of a training, with what the run keeps of its data.

@@ -3,24 +3,28 @@
 from collections.abc import Sequence
 
 from ..backbones import Backbone, build_backbone
+from ..backbones.weights import WeightSource
 from .config import TrainingOptions, canvas_of
 from .option_checks import frozen_epochs
 
 
-def build_trunk(options: TrainingOptions, levels: Sequence[str], *, output_stride: int = 32) -> Backbone:
+def build_trunk(
+    options: TrainingOptions, levels: Sequence[str], *, output_stride: int = 32, weights: WeightSource | None = None
+) -> Backbone:
     """Return a trunk with its weights, of which only what the options say will be trained.
 
     Args:
         options: Network, weights, channels, canvas, and what is frozen and tuned.
         levels: What the head reads.
         output_stride: Of the deepest map; below 32 the trunk is dilated.
+        weights: In place of what the options say, where a file that they name holds more than a trunk.
 
     Raises:
         UserError: For a network, weights, or a part to freeze or tune that isn't there.
     """
     backbone = build_backbone(
         options.backbone,
-        weights=options.weights,
+        weights=weights or options.weights,
         levels=levels,
         in_channels=options.channels,
         output_stride=output_stride,

@@ -46,7 +46,7 @@ def backbone_names() -> list[str]:
 def build_backbone(
     name: str,
     *,
-    weights: str = "imagenet",
+    weights: str | WeightSource = "imagenet",
     levels: Sequence[str] | None = None,
     in_channels: int = 3,
     output_stride: int = 32,
@@ -58,7 +58,7 @@ def build_backbone(
     Args:
         name: One of ``backbone_names()``, or ``timm/<name>`` for any network of timm.
         weights: ``imagenet`` for the best-known set, a set's name, ``timm/<network>.<tag>``, a file, a run or model
-            folder, an address, or ``none``.
+            folder, an address, or ``none``; or what ``resolve_weights`` makes of it.
         levels: What ``forward`` returns; None for every ``cK`` and ``embedding``. What none of them needs is left out.
         in_channels: Channels of the pictures; other than 3 the pretrained first convolution is adapted.
         output_stride: Stride of the deepest map: 32, or 16 or 8 for ResNets and VGG.
@@ -71,7 +71,7 @@ def build_backbone(
     builder = find_builder(name)
     options = Options(in_channels, output_stride, None if image_size is None else (image_size[0], image_size[1]))
     check_options(name, options)
-    source = resolve_weights(name, weights)
+    source = resolve_weights(name, weights) if isinstance(weights, str) else weights
     twin = on_meta(builder, options)
     complete = twin.network.state_dict()
     asked = default_levels(twin) if levels is None else list(levels)
@@ -85,7 +85,7 @@ def build_backbone(
         path = source.fetch(progress=progress)
         backbone.notes = load_into(backbone, twin, complete, read_values(name, source, path, options), str(path)).notes
         backbone.preprocessing = preprocessing_of(source, twin, options)
-    backbone.weights = weights
+    backbone.weights = source.text
     backbone.recipe = {
         "name": name,
         "levels": list(backbone.levels),
@@ -121,6 +121,8 @@ def read_values(name: str, source: WeightSource, path: Path, options: Options) -
     Raises:
         UserError: The file is damaged or of another network.
     """
+    if source.state is not None:
+        return source.state
     if name.startswith(PREFIX) and source.published is not None and source.published.name.startswith(PREFIX):
         return read_timm_file(source.published.name, path, options)
     return read_state(path)

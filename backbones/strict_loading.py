@@ -48,9 +48,31 @@ def load_strict(
     Raises:
         UserError: Names or shapes differ, or a value is not finite. Nothing was changed then.
     """
-    unused = unused or {}
     own = network.state_dict()
-    state = adapt_stem(state, own, stem)
+    return fill_strict(own, adapt_stem(state, own, stem), origin=origin, unused=unused, spare=spare)
+
+
+def fill_strict(
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    *,
+    origin: str,
+    unused: Mapping[str, Tensor] | None = None,
+    spare: Sequence[str] = (),
+) -> LoadReport:
+    """Fill the tensors ``own`` in place; as ``load_strict``, where names were changed to those of the file.
+
+    Args:
+        own: A network's parameters and buffers, by the names that the file has for them.
+        state: Tensors by the same names.
+        origin: Where they come from, for messages.
+        unused: Tensors that the file may have in any shape.
+        spare: Prefixes of further names that the file may have.
+
+    Raises:
+        UserError: Names or shapes differ, or a value is not finite. Nothing was changed then.
+    """
+    unused = unused or {}
     missing = [name for name in own if name not in state and not name.endswith(COUNTER)]
     shapes = [
         f"{name} {list(state[name].shape)} instead of {list(tensor.shape)}"

@@ -119,6 +119,28 @@ def _torchvision_set(weights: torchvision.models.WeightsEnum) -> WeightSet:
     )
 
 
+def model_set(model: str, name: str, preprocessing: Preprocessing) -> WeightSet:
+    """Return the weights that torchvision publishes for a model that is more than a trunk, such as a detector.
+
+    Args:
+        model: Torchvision's name of it, such as ``fasterrcnn_resnet50_fpn``.
+        name: Of the weights, such as ``COCO_V1``.
+        preprocessing: What they expect of pictures: torchvision has it in the model, not beside the weights.
+    """
+    weights = torchvision.models.get_model_weights(model)[name]
+    file_name = weights.url.rpartition("/")[2]
+    return WeightSet(
+        name=name,
+        url=weights.url,
+        sha256_prefix=hash_in_name(file_name),
+        file_name=file_name,
+        top1=None,
+        top5=None,
+        preprocessing=preprocessing,
+        locate=_cached(file_name),
+    )
+
+
 def _known(percent: float) -> float | None:
     return None if math.isnan(percent) else percent
 

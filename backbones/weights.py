@@ -3,7 +3,7 @@
 import json
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -33,12 +33,14 @@ class WeightSource:
         published: The published set, if it is one.
         path: The file, if it is one.
         preprocessing: What the weights expect of pictures, if they say so.
+        state: The trunk's tensors, where the file holds more than a trunk and was read already.
     """
 
     text: str
     published: WeightSet | None = None
     path: Path | None = None
     preprocessing: Preprocessing | None = None
+    state: Mapping[str, Tensor] | None = None
 
     @property
     def is_none(self) -> bool:
@@ -73,10 +75,24 @@ def resolve_weights(name: str, weights: str) -> WeightSource:
     published = _address_set(weights) if is_address else find_set(name, weights)
     if published is None:
         return _local_source(name, weights)
+    source = resolve_set(weights, published)
+    return replace(source, preprocessing=None) if is_address else source
+
+
+def resolve_set(text: str, published: WeightSet) -> WeightSource:
+    """Return the source of a published set, without downloading it.
+
+    Args:
+        text: What the person asked for.
+        published: The set.
+
+    Raises:
+        UserError: It isn't on this machine and the network is forbidden.
+    """
     variable = offline_variable()
     if variable is not None and not published.is_local:
         raise offline_error(published, f"{variable} forbids downloading")
-    return WeightSource(weights, published=published, preprocessing=None if is_address else published.preprocessing)
+    return WeightSource(text, published=published, preprocessing=published.preprocessing)
 
 
 def _address_set(url: str) -> WeightSet:

@@ -74,7 +74,7 @@ def describe_sizes(boxes: list[tuple[str, Box]], numbers: list[int], facts: Fact
     each = f"{numbers[0]}" if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
     return (
         f"{count(sum(numbers), 'box', 'boxes')}, {each} an image; in the median {width:,.0f} x {height:,.0f} pixels, "
-        f"{share:.0%} of the picture."
+        f"{share:{'.0%' if share >= 0.01 else '.1%'}} of the picture."
     )
 
 

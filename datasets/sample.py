@@ -23,10 +23,10 @@ bounds exclusive; those of a record all show its label, the largest first.
 
 The objects of a picture, of any classes, become these keys of a sample, M objects that are learned and N sound ones in
 all; each is a list in a batch: ``boxes`` float32 ``[M, 4]`` and ``classes`` int64 ``[M]``; where regions are read
-``masks`` uint8 ``[M, H, W]``; ``dropped``, an int64 scalar, how many a random change moved off the canvas. In evaluation, in
-pixels of the picture: ``full_boxes`` float32 ``[N, 4]``, ``full_classes`` int64, ``full_ignored`` bool, ``full_areas``
-float64 in square pixels, ``full_sets`` int64 (WIDER FACE's), ``full_masks``. A record with ``objects`` has ``labels``
-too: the classes that it shows.
+``masks`` uint8 ``[M, H, W]``; ``dropped``, an int64 scalar, how many a random change moved off the canvas. In
+evaluation, in pixels of the picture: ``full_boxes`` float32 ``[N, 4]``, ``full_classes`` int64, ``full_ignored`` bool,
+``full_areas`` float64 in square pixels, ``full_sets`` int64 (WIDER FACE's), ``full_masks``. A record with ``objects``
+has ``labels`` too: the classes that it shows.
 
 A patient, person, animal or thing is a ``subject`` if several images may show the same one; images of one subject are
 never on both sides of a cut. No network sees it, so it isn't encoded.

@@ -7,6 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...backbones.errors import unknown
+from ..detection.options import HEADS as DETECTORS
+from ..detection.options import HeadName
 from ..segmentation.names import DECODERS, DecoderName
 
 if TYPE_CHECKING:
@@ -91,10 +93,22 @@ def _dense(head: DecoderName, name: str) -> Verdict:
     return Verdict("dilated" if choose_output_stride(head, name, wanted) == wanted else "resampled")
 
 
+def _detector(head: HeadName, name: str) -> Verdict:
+    from ...backbones.architecture import Options
+    from ...backbones.assembly import measure_specs
+    from ...backbones.catalog import find_builder
+    from ..detection.requirements import refusal
+
+    specs, _ = measure_specs(name, find_builder(name), Options())
+    reason = refusal(head, specs)
+    return Verdict("no", reason) if reason else Verdict("yes")
+
+
 HEADS: dict[str, Callable[[str], Verdict]] = {
     **dict.fromkeys(("linear", "mlp", "regression"), _any_trunk),
     "cam": _map,
     **{head: partial(_dense, head) for head in DECODERS},
+    **{head: partial(_detector, head) for head in DETECTORS},
 }
 """Of all apps, in the order of the columns; each takes the name of a trunk."""
 
@@ -111,7 +125,8 @@ def _print_tables(rows: Mapping[str, Row], heads: Sequence[str]) -> None:
         print(f"{number}: {reason}")
     print(
         "dilated, resampled: c5 comes to stride 16 without other weights, or is interpolated.\n"
-        "linear, mlp: classification. regression, cam: localization. The others: segmentation.\n"
+        "linear, mlp: classification. regression, cam: localization. fcn32s to pan: segmentation.\n"
+        "faster_rcnn, mask_rcnn, retinanet, fcos, ssd: detection.\n"
         "Any network of timm: onetrunk backbones support --names timm/NAME"
     )
 

@@ -1,5 +1,6 @@
 """Generated pictures and runs that several tests of the apps share."""
 
+import json
 import random
 from pathlib import Path
 
@@ -101,6 +102,51 @@ def mask_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             image.save(root / split / "images" / f"{index:02}.png")
             mask.save(root / split / "masks" / f"{index:02}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def object_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A COCO folder of train (16) and val (8) pictures, 64x48, of discs, with everything that detectors stumble over.
+
+    Category ids with gaps and one of 0; pictures without objects; a crowd; a box without area; a picture with an EXIF
+    rotation, whose boxes are those of the upright one; one box over the edge.
+    """
+    root = tmp_path_factory.mktemp("objects")
+    generator = random.Random(0)
+    (root / "annotations").mkdir()
+    for split, count in (("train", 16), ("val", 8)):
+        images: list[dict[str, object]] = []
+        annotations: list[dict[str, object]] = []
+        for index in range(count):
+            image = Image.effect_noise((64, 48), 60).convert("RGB")
+            boxes = [] if index % 5 == 4 else [_disc(image, generator, place) for place in (index % 3, (index + 1) % 3)]
+            name = f"{index:02}.jpg" if index == 1 else f"{index:02}.png"
+            exif = Image.Exif()
+            if index == 1:
+                exif[0x0112] = 6  # stored a quarter turn from upright
+                image = image.transpose(Image.Transpose.ROTATE_90)
+            (root / split).mkdir(exist_ok=True)
+            image.save(root / split / name, exif=exif, quality=95)
+            images.append({"id": 10 * index + 1, "file_name": name, "width": 64, "height": 48})
+            for category, box in boxes:
+                row = {"image_id": 10 * index + 1, "category_id": category, "bbox": box, "area": box[2] * box[3]}
+                annotations.append({"id": len(annotations) + 1, "iscrowd": 0, **row})
+        more = ((1, 17, [5, 5, 0, 9], 0), (1, 90, [0, 0, 64, 10], 1), (21, 17, [50, 30, 20, 10], 0))
+        for image_id, category, box, crowd in more:
+            row = {"image_id": image_id, "category_id": category, "bbox": box, "area": box[2] * box[3]}
+            annotations.append({"id": len(annotations) + 1, "iscrowd": crowd, **row})
+        categories = [{"id": number, "name": name} for number, name in zip((0, 17, 90), COLOURS, strict=True)]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+    return root
+
+
+def _disc(image: Image.Image, generator: random.Random, place: int) -> tuple[int, list[int]]:
+    """Draw a disc of the colour in a half of the picture; return its category and box."""
+    x, y, side = generator.randint(0, 8) + 32 * (place % 2), generator.randint(0, 20), generator.randint(18, 22)
+    colour = list(COLOURS.values())[place]
+    ImageDraw.Draw(image).ellipse((x, y, x + side - 1, y + side - 1), fill=colour)
+    return (0, 17, 90)[place], [x, y, side, side]
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def test_masks_are_found_and_what_is_wrong_with_them_printed(roads: Path, tmp_pa
 
 def test_a_kind_can_be_asked_for(box_table: Path, capsys: Captured) -> None:
     assert check(box_table) == 0
-    assert "read for its boxes" in capsys.readouterr().out
+    assert "read for its objects" in capsys.readouterr().out
     assert check(box_table, "--kind", "masks") == 2
     assert "the column 'mask' is missing" in capsys.readouterr().err
     assert check(box_table, "--kind", "boxs") == 2

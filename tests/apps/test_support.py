@@ -5,6 +5,7 @@ import re
 
 import pytest
 from onetrunk.apps.backbones.support import HEADS, SupportOptions, support
+from onetrunk.apps.detection.options import HEADS as DETECTORS
 from onetrunk.backbones import BACKBONES, UserError
 
 
@@ -17,6 +18,8 @@ def test_the_whole_catalogue(capsys):
     assert refused == {"lenet"}
     assert rows["lenet"]["unet"] == {"how": "yes", "reason": None}
     assert rows["resnet18"]["pan"]["how"] == rows["vgg16"]["deeplabv3"]["how"] == "dilated"
+    assert all(rows["vgg16"][head] == rows["alexnet"][head] == {"how": "yes", "reason": None} for head in DETECTORS)
+    assert rows["lenet"]["ssd"]["reason"].startswith("ssd reads c3 and c4, and this trunk has c0, c1, c2. Take")
     assert rows["alexnet"]["pan"]["how"] == rows["googlenet"]["deeplabv3plus"]["how"] == "resampled"
 
 
@@ -31,6 +34,7 @@ def test_reasons_stand_below_the_table_once(capsys):
     notes = below.splitlines()[1:3]
     assert notes[0].startswith("1: dense heads need maps of several sizes, and this trunk has one size only (c4, ")
     assert not notes[1].startswith("2:")
+    assert "faster_rcnn, mask_rcnn, retinanet, fcos, ssd: detection." in below
 
 
 @pytest.mark.parametrize("width", [60, 100, 200])
@@ -43,7 +47,7 @@ def test_a_terminal_gets_tables_that_fit(capsys, monkeypatch, width):
     assert max(map(len, lines)) <= width
     assert all(sum(head in line for line in lines) >= 1 for head in HEADS)
     assert all("…" not in line for line in lines)
-    assert sum(line.startswith("┡") for line in lines) == {60: 5, 100: 3, 200: 1}[width]
+    assert sum(line.startswith("┡") for line in lines) == {60: 7, 100: 3, 200: 2}[width]
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,14 @@ SEGMENTATION = (
     "--fit.save-every 0 --optim.trunk-factor 1 --device cpu"
 )
 
+#: Proposals to train on are drawn at random; boxes are lost in random crops.
+DETECTION = (
+    "detection train --backbone timm/test_resnet --weights none --image-size 64 --epochs 3 --batch-size 8 "
+    "--workers 0 --learning-rate 0.003 --head-options.width 16 --head-options.hidden 16 --augment.max-zoom 2 "
+    "--augment.color-jitter 0.4 --head-options.drawn-proposals 16 --fit.save-every 0 --optim.trunk-factor 1 "
+    "--device cpu"
+)
+
 #: Name -> the words behind ``onetrunk``, but for ``--data`` and ``--output``.
 RECIPES = {
     "unfrozen": f"{CLASSIFICATION} --workers 2",
@@ -55,11 +63,12 @@ RECIPES = {
     "norms": f"{CLASSIFICATION} --tune norm",
     "lora": f"{CLASSIFICATION} --tune lora --lora.rank 2",
     "two_processes": f"{CLASSIFICATION} --devices 2 --workers 2 --batch-size 4 --freeze until:1 --optim.ema 0.9",
+    "detection": DETECTION,
     "localization": LOCALIZATION,
     "segmentation": SEGMENTATION,
 }
 #: Recipe -> the fixture that gives its data, where they aren't the pictures in class folders.
-DATA = {"localization": "noisy_boxes", "segmentation": "noisy_masks"}
+DATA = {"detection": "noisy_objects", "localization": "noisy_boxes", "segmentation": "noisy_masks"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -120,6 +129,21 @@ def noisy_boxes(noisy_pictures: Path, tmp_path_factory: pytest.TempPathFactory) 
         split, label = picture.parts[-3:-1]
         left, top = 3 * place % 17, 5 * place % 13
         lines.append(f"{picture},{label},{split},{left},{top},{left + 20},{top + 25}")
+    table.write_text("\n".join(lines) + "\n")
+    return table
+
+
+@pytest.fixture(scope="session")
+def noisy_objects(noisy_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of the pictures with none to two objects in each."""
+    table = tmp_path_factory.mktemp("objects") / "table.csv"
+    lines = ["path,label,split,xmin,ymin,xmax,ymax"]
+    for place, picture in enumerate(sorted(noisy_pictures.rglob("*.png"))):
+        split, label = picture.parts[-3:-1]
+        left, top = 3 * place % 17, 5 * place % 13
+        boxes = [(left, top, left + 20, top + 25), (30 - left, 25 - top, 39 - left, 36 - top)][: place % 3]
+        lines += [f"{picture},{label},{split},{','.join(map(str, box))}" for box in boxes]
+        lines += [f"{picture},,{split},,,,"] if not boxes else []
     table.write_text("\n".join(lines) + "\n")
     return table
 

@@ -1,0 +1,72 @@
+"""What was found, as COCO's JSON: for COCO's own tools, and for those that read its data sets."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...datasets import DataError, Record
+from ...datasets.images import picture_size
+from ..run_folder import make_folder, replace_json
+from .masks import mask_areas
+
+COCO_RESULTS = "detections.json"
+
+Row = Mapping[str, Any]
+"""An image's row of the predictions: ``image`` and its ``objects``, or ``error``."""
+
+
+def category_ids(classes: Sequence[str], numbers: Mapping[str, int]) -> dict[str, int]:
+    """Return the category id of each class: the data set's own, or from 1 on where it has none."""
+    return {name: numbers.get(name, place) for place, name in enumerate(classes, start=1)}
+
+
+def write_results(folder: Path, rows: Sequence[Row], records: Sequence[Record], ids: Mapping[str, int]) -> None:
+    """Write ``detections.json`` in COCO's format for results, which its evaluation tools read.
+
+    Args:
+        folder: Where to.
+        rows: The predictions.
+        records: Of the data set; an image without an id of its own has its place among them, from 1 on.
+        ids: The category id of each class.
+    """
+    images = {
+        record.name: place if record.targets["objects"].image_id is None else record.targets["objects"].image_id
+        for place, record in enumerate(records, start=1)
+    }
+    results = [{"image_id": images[row["image"]], **_plain(one, ids)} for row in rows for one in row.get("objects", [])]
+    replace_json(make_folder(folder) / COCO_RESULTS, results)
+
+
+def write_data_set(folder: Path, rows: Sequence[Row], records: Sequence[Record], ids: Mapping[str, int]) -> None:
+    """Write ``detections.json`` as a COCO data set, for pictures that nobody has numbered; each box has its score.
+
+    Args:
+        folder: Where to.
+        rows: The predictions.
+        records: The pictures; those that can't be read are left out.
+        ids: The category id of each class.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for place, (row, record) in enumerate(zip(rows, records, strict=True), start=1):
+        try:
+            height, width = picture_size(record.path)
+        except DataError:
+            continue
+        images.append({"id": place, "file_name": record.name, "width": width, "height": height})
+        for one in row.get("objects", []):
+            plain = _plain(one, ids)
+            area = round(plain["bbox"][2] * plain["bbox"][3], 2)
+            if "segmentation" in plain:
+                area = float(mask_areas([plain["segmentation"]])[0])
+            annotations.append({"id": len(annotations) + 1, "image_id": place, **plain, "area": area, "iscrowd": 0})
+    categories = [{"id": number, "name": name} for name, number in ids.items()]
+    content = {"images": images, "categories": categories, "annotations": annotations}
+    replace_json(make_folder(folder) / COCO_RESULTS, content)
+
+
+def _plain(one: Mapping[str, Any], ids: Mapping[str, int]) -> dict[str, Any]:
+    box = one["box"]
+    sides = (box["xmin"], box["ymin"], box["xmax"] - box["xmin"], box["ymax"] - box["ymin"])
+    plain = {"category_id": ids[one["class"]], "bbox": [round(side, 2) for side in sides], "score": one["score"]}
+    return {**plain, "segmentation": one["segmentation"]} if "segmentation" in one else plain
