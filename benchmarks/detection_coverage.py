@@ -1,4 +1,4 @@
-"""How often the interval of an average precision holds the truth: the plain bootstrap, and the lowered one of the cards.
+"""How often the interval of an average precision holds the truth: the plain bootstrap's, and the lowered one of cards.
 
     python benchmarks/detection_coverage.py --classes 3 --images 150 --sets 150
 

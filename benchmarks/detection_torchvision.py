@@ -1,7 +1,7 @@
 """onetrunk's Faster R-CNN beside torchvision's own on the same trunk, in equal time.
 
-    python benchmarks/detection_torchvision.py --data bccd/BCCD --config configs/detection/bccd_efficientnet_lite0.yaml \
-        --split test --canvas 480 640
+    python benchmarks/detection_torchvision.py --data bccd/BCCD --split test --canvas 480 640 \
+        --config configs/detection/bccd_efficientnet_lite0.yaml
 
 Ours trains by the configuration; torchvision's (``torchvision_frcnn.py``) gets as many CPU seconds as that took with
 everything, validation and start-up too. CPU seconds, not those of the clock, so that other work on the machine falls on
