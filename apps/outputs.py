@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 RESULTS = "results.json"
 IMAGES = "images.npz"
 PREDICTIONS = ("predictions.json", "predictions.csv")
+_OBJECT_COLUMNS = ("image", "class", "score", "box_xmin", "box_ymin", "box_xmax", "box_ymax")
 
 
 def output_folder(output: str | None, *names: str, overwrite: bool) -> Path | None:
@@ -65,7 +66,9 @@ def write_predictions(folder: Path, rows: list[dict[str, Any]]) -> None:
     """
     replace_json(make_folder(folder) / "predictions.json", rows)
     flat = [_flatten(one) for row in rows for one in _by_object(row)]
-    columns = list(dict.fromkeys(column for row in flat for column in row))
+    # a table of detections has the same columns where nothing was found
+    first = _OBJECT_COLUMNS if any("objects" in row for row in rows) else ()
+    columns = list(dict.fromkeys([*first, *(column for row in flat for column in row)]))
     with replacing(folder / "predictions.csv") as stream:
         writer = csv.DictWriter(stream, fieldnames=columns)
         writer.writeheader()
@@ -99,10 +102,9 @@ def save_png(picture: "Image.Image", path: Path) -> None:
 
 
 def _by_object(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a row for each of a row's objects, without what is said of all of them."""
-    if not row.get("objects"):
-        return [{key: value for key, value in row.items() if key != "objects"}]
-    return [{"image": row["image"], **one} for one in row["objects"]]
+    """Return a row for each of a row's objects, with what is said of all of them; one for a row without any."""
+    shared = {key: value for key, value in row.items() if key != "objects"}
+    return [{**shared, **one} for one in row.get("objects", [])] or [shared]
 
 
 def _flatten(row: dict[str, Any]) -> dict[str, Any]:

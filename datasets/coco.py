@@ -314,7 +314,7 @@ def _read_objects(picture: _Picture, found: _Split, contents: Contents) -> Objec
         boxes=tuple(boxes),
         names=tuple(found.categories[each["category_id"]] for each in picture.annotations),
         ignored=tuple(bool(each.get("iscrowd")) for each in picture.annotations),
-        areas=tuple(map(float, areas)) if all(map(_is_number, areas)) else (),
+        areas=tuple(float(area) if _is_number(area) else None for area in areas) if any(map(_is_number, areas)) else (),
         regions=regions if any(regions) else (),
         places=tuple(f"annotation {each.get('id')}" for each in picture.annotations),
         source=str(found.source),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .coco_numbers import number_classes
 from .object_export import Copy, Export, Picture, note_left_out, place_picture, plain_number
 
 
@@ -28,7 +29,7 @@ def write_coco(folder: Path, export: Export, copy: Copy) -> list[str]:
     Returns:
         What the format couldn't hold, in sentences.
     """
-    numbers = _number_classes(export)
+    numbers = number_classes(export.classes, export.numbers)
     ids = _number_pictures(export)
     (folder / "annotations").mkdir()
     first = 1
@@ -49,14 +50,6 @@ def write_coco(folder: Path, export: Export, copy: Copy) -> list[str]:
     if export.numbers:
         notes.append("COCO: categories, pictures and boxes are kept; licences, supercategories and the like aren't.")
     return notes
-
-
-def _number_classes(export: Export) -> dict[str, int]:
-    """Return a category id for each class; one that the files lack comes behind the others."""
-    numbers = dict(export.numbers)
-    for name in export.classes:
-        numbers.setdefault(name, max(numbers.values(), default=0) + 1)
-    return numbers
 
 
 def _number_pictures(export: Export) -> dict[str, list[int | str]]:

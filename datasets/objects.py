@@ -19,6 +19,8 @@ _LEAST_SIDE = 1.0
 
 #: Boxes without an area that a note names.
 _LISTED = 3
+#: The boxes as they were read, between ``encode_objects`` and ``settle_objects``.
+_READ = "read_boxes"
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Objects:
         names: The classes.
         ignored: Whether an object is neither learned nor asked for: COCO's crowds, VOC's ``difficult``, WIDER's
             ``invalid``. What is found there is neither right nor wrong. Empty: none.
-        areas: In pixels, where the annotation says other ones than the boxes', as COCO does of regions; by them COCO
-            tells small objects from large ones.
+        areas: In pixels, where the annotation says other ones than the boxes', as COCO does of regions, else None; by
+            them COCO tells small objects from large ones.
         regions: What COCO calls ``segmentation``, polygons or run lengths as they were read; None where there is none.
         sets: In which of WIDER FACE's sets an object is: 1 easy, 2 medium, 4 hard, added up.
         places: Where each object stands in the annotation, such as ``object 3``, for messages.
@@ -46,7 +48,7 @@ class Objects:
     boxes: tuple[Box, ...] = ()
     names: tuple[str, ...] = ()
     ignored: tuple[bool, ...] = ()
-    areas: tuple[float, ...] = ()
+    areas: tuple[float | None, ...] = ()
     regions: tuple[Any, ...] = ()
     sets: tuple[int, ...] = ()
     places: tuple[str, ...] = ()
@@ -85,8 +87,9 @@ class Objects:
 
     def area(self, place: int) -> float:
         """Return the area of an object in pixels: what the annotation says, else that of its box."""
-        if self.areas:
-            return self.areas[place]
+        stated = self.areas[place] if self.areas else None
+        if stated is not None:
+            return stated
         left, top, right, bottom = self.boxes[place]
         return (right - left) * (bottom - top)
 
@@ -163,6 +166,7 @@ def encode_objects(objects: Objects, classes: Mapping[str, int]) -> dict[str, Te
         "ignored": pick(objects.ignored, False, torch.bool),
         "areas": torch.tensor([objects.area(place) for place in sound], dtype=torch.float64),
         "sets": pick(objects.sets, 0, torch.int64),
+        _READ: torch.tensor([objects.boxes[place] for place in sound], dtype=torch.float32).reshape(-1, 4),
     }
 
 
@@ -177,6 +181,7 @@ def settle_objects(targets: dict[str, Tensor]) -> dict[str, Tensor]:
             order; perhaps ``masks``, and ``full_boxes`` with ``full_masks``.
     """
     about = {key: targets.pop(key) for key in ("classes", "ignored", "areas", "sets")}
+    read = targets.pop(_READ)
     boxes = targets["boxes"]
     is_seen = ((boxes[:, 2:] - boxes[:, :2]) >= _LEAST_SIDE).all(dim=1)
     kept = is_seen & ~about["ignored"]
@@ -189,5 +194,6 @@ def settle_objects(targets: dict[str, Tensor]) -> dict[str, Tensor]:
     if "masks" in targets:
         settled["masks"] = targets["masks"][kept]
     if "full_boxes" in targets:
-        settled |= {f"full_{key}": value for key, value in about.items()}
+        # as they stand in the annotation, over the edge too, for so do the reference implementations measure them
+        settled |= {"full_boxes": read} | {f"full_{key}": value for key, value in about.items()}
     return settled

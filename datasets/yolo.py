@@ -65,7 +65,6 @@ def read_yolo(root: Path) -> Contents:
     layout = find_layout(root)
     folder = root if root.is_dir() else root.parent
     contents = Contents({}, faults=layout.faults, order=layout.names)
-    contents.numbers = {name: number for number, name in enumerate(layout.names)}
     seen: dict[Path, str] = {}
     for split, pictures in layout.pictures.items():
         kept = _drop_repeated(pictures, split, seen, layout, contents)

@@ -16,6 +16,8 @@ Sizes = tuple[tuple[float, ...], ...]
 _RATIOS = (0.5, 1.0, 2.0)
 #: A face is hardly ever wider than high; the mean of WIDER FACE's is 1.25 times as high as wide.
 _FACE_RATIOS = (1.0, 1.5)
+#: Of fitted proportions; longer boxes are found from shorter anchors.
+_LONGEST = 4.0
 
 
 class Anchors:
@@ -61,23 +63,36 @@ def _octaves(size: float, number: int) -> list[float]:
     return [float(int(size * 2 ** (place / number))) for place in range(number)]
 
 
-def fitted_anchors(boxes: Iterable[tuple[float, float]], levels: int, *, ratios: int = 3) -> Anchors:
-    """Return anchors that fit boxes of a data set: one size a level and some proportions.
+def fitted_anchors(
+    boxes: Iterable[tuple[float, float]], strides: Sequence[int], *, octaves: int = 1, ratios: int = 3
+) -> Anchors:
+    """Return anchors that fit boxes of a data set: one size a level, or more, and some proportions.
+
+    An anchor's shorter side is at least the stride, so that anchors leave no gaps: of an object that none overlaps
+    torchvision's matching would take all for equally good.
 
     Sizes, the square roots of areas, and proportions are clustered on a logarithmic scale, as Redmon & Farhadi 2017
     (YOLO9000, section 2, "Dimension Clusters") cluster boxes.
 
     Args:
         boxes: Widths and heights on the canvas, at least one.
-        levels: Of the pyramid.
-        ratios: How many proportions at most.
+        strides: Of the levels of the pyramid, in pixels.
+        octaves: How many sizes a level has, a part of an octave apart.
+        ratios: How many proportions at most, from 1 to 4 up to 4 to 1.
     """
     sides = np.array(sorted(boxes), dtype=np.float64)
-    sizes = _clusters(np.log(sides.prod(axis=1)) / 2, levels)
-    shapes = _clusters(np.log(sides[:, 1] / sides[:, 0]), ratios)
+    sizes = _clusters(np.log(sides.prod(axis=1)) / 2, len(strides))
+    most = math.log(_LONGEST)
+    shapes = _clusters(np.log(sides[:, 1] / sides[:, 0]).clip(-most, most), ratios)
+    longer = math.exp(max(map(abs, shapes)) / 2)
     # fewer clusters than levels: the largest stays the largest further up
-    filled = [sizes[min(place, len(sizes) - 1)] for place in range(levels)]
-    return Anchors([[round(math.exp(size), 1)] for size in filled], [round(math.exp(shape), 3) for shape in shapes])
+    filled = [math.exp(sizes[min(place, len(sizes) - 1)]) for place in range(len(strides))]
+    floored = [max(size, math.ceil(stride * longer)) for size, stride in zip(filled, strides, strict=True)]
+    steps = [2 ** (place / octaves) for place in range(octaves)]
+    return Anchors(
+        [[round(size * step, 1) for step in steps] for size in floored],
+        [round(math.exp(shape), 3) for shape in shapes],
+    )
 
 
 def _clusters(values: "np.typing.NDArray[np.float64]", number: int) -> list[float]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...datasets import DataError, Record
+from ...datasets import AnnotatedImages, Record
+from ...datasets.coco_numbers import number_pictures
 from ...datasets.images import picture_size
 from ..run_folder import make_folder, replace_json
 from .masks import mask_areas
@@ -15,25 +16,24 @@ Row = Mapping[str, Any]
 """An image's row of the predictions: ``image`` and its ``objects``, or ``error``."""
 
 
-def category_ids(classes: Sequence[str], numbers: Mapping[str, int]) -> dict[str, int]:
-    """Return the category id of each class: the data set's own, or from 1 on where it has none."""
-    return {name: numbers.get(name, place) for place, name in enumerate(classes, start=1)}
-
-
-def write_results(folder: Path, rows: Sequence[Row], records: Sequence[Record], ids: Mapping[str, int]) -> None:
+def write_results(folder: Path, rows: Sequence[Row], images: AnnotatedImages, ids: Mapping[str, int]) -> None:
     """Write ``detections.json`` in COCO's format for results, which its evaluation tools read.
 
     Args:
         folder: Where to.
         rows: The predictions.
-        records: Of the data set; an image without an id of its own has its place among them, from 1 on.
+        images: The split, whose pictures have ids of their own or are numbered.
         ids: The category id of each class.
     """
-    images = {
-        record.name: place if record.targets["objects"].image_id is None else record.targets["objects"].image_id
-        for place, record in enumerate(records, start=1)
-    }
-    results = [{"image_id": images[row["image"]], **_plain(one, ids)} for row in rows for one in row.get("objects", [])]
+    numbers = number_pictures(images.records, images.everything)
+    own = [record.targets["objects"].image_id for record in images.records]
+    if None not in own and own != list(numbers.values()):
+        print(
+            f"{COCO_RESULTS}: ids of the data set's images repeat; here they are counted from 1 through all its splits."
+        )
+    results = [
+        {"image_id": numbers[row["image"]], **_plain(one, ids)} for row in rows for one in row.get("objects", [])
+    ]
     replace_json(make_folder(folder) / COCO_RESULTS, results)
 
 
@@ -49,10 +49,9 @@ def write_data_set(folder: Path, rows: Sequence[Row], records: Sequence[Record],
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for place, (row, record) in enumerate(zip(rows, records, strict=True), start=1):
-        try:
-            height, width = picture_size(record.path)
-        except DataError:
+        if "error" in row:
             continue
+        height, width = picture_size(record.path)
         images.append({"id": place, "file_name": record.name, "width": width, "height": height})
         for one in row.get("objects", []):
             plain = _plain(one, ids)

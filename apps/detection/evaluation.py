@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from ...datasets.coco_numbers import number_classes
 from ..card import Card
 from ..commands import evaluate_split
 from ..evaluation import Evaluation
 from ..model_file import load_trained
 from ..outputs import IMAGES, PREDICTIONS, RESULTS, output_folder
-from .coco_results import COCO_RESULTS, category_ids, write_results
+from .coco_results import COCO_RESULTS, write_results
+from .metrics import DetectionEvaluator
 from .opening import open_for_model
 from .options import EvaluateOptions
 
@@ -23,9 +25,12 @@ def run_evaluation(options: EvaluateOptions) -> Card:
     task, backbone = load_trained(options.model, task="detection")
     has_masks = task.description["head"]["name"] == "mask_rcnn"
     images = open_for_model(options.model, options, with_regions=has_masks)
-    ids = category_ids(task.description["classes"], images.numbers or task.description["numbers"])
+    assert isinstance(task.evaluator, DetectionEvaluator)
+    if any(record.targets["objects"].sets for record in images.records):
+        task.evaluator.measures_wider = True  # of a model that was trained without the lists, or on other data
+    ids = number_classes(task.description["classes"], images.numbers or task.description["numbers"])
 
     def write(folder: Path, evaluation: Evaluation) -> None:
-        write_results(folder, evaluation.predictions, images.records, ids)
+        write_results(folder, evaluation.predictions, images, ids)
 
     return evaluate_split(task, images, options, where=where, backbone=backbone, write=write)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...datasets import AnnotatedImages, DataError, Record
 from ...datasets.regions import missing_region
-from ..opening import open_model_split, open_training_splits
+from ..opening import Require, open_model_split, open_training_splits
 from .options import EvaluateOptions, TrainOptions
 
 _LISTED = 5
@@ -19,10 +19,8 @@ def open_for_training(options: TrainOptions, split_file: Path) -> dict[str, Anno
     Raises:
         DataError: Also if a split has no objects, or ``mask_rcnn`` is to learn from objects without regions.
     """
-    splits = open_training_splits(options, split_file, kind="objects", require=require_objects)
-    if options.head != "mask_rcnn":
-        return {split: without_regions(images) for split, images in splits.items()}
-    return {split: require_regions(images) for split, images in splits.items()}
+    prepare = _preparation(with_regions=options.head == "mask_rcnn")
+    return open_training_splits(options, split_file, kind="objects", require=prepare)
 
 
 def open_for_model(model: str, options: EvaluateOptions, *, with_regions: bool = False) -> AnnotatedImages:
@@ -36,8 +34,17 @@ def open_for_model(model: str, options: EvaluateOptions, *, with_regions: bool =
     Raises:
         DataError: As ``open_model_split``; or masks are evaluated and an object has no region.
     """
-    images = open_model_split(model, options, kind="objects", require=require_objects)
-    return require_regions(images) if with_regions else without_regions(images)
+    return open_model_split(model, options, kind="objects", require=_preparation(with_regions=with_regions))
+
+
+def _preparation(*, with_regions: bool) -> Require:
+    """Return what makes of a split what a head takes: the same for training and evaluation, whose data are compared."""
+
+    def prepare(images: AnnotatedImages) -> AnnotatedImages:
+        found = require_objects(images)
+        return require_regions(found) if with_regions else without_regions(found)
+
+    return prepare
 
 
 def require_objects(images: AnnotatedImages) -> AnnotatedImages:

@@ -7,13 +7,14 @@ from typing import Any
 from PIL import Image
 
 from ...datasets import Record, list_pictures, read_image
+from ...datasets.coco_numbers import number_classes
 from ..commands import predict_pictures
 from ..drawing import PICTURES, Color, Mark, draw
 from ..model_file import load_model
 from ..outputs import PREDICTIONS, output_folder, picture_stems, save_png
 from ..palette import colors_of, overlay
 from ..processes import is_first
-from .coco_results import COCO_RESULTS, category_ids, write_data_set
+from .coco_results import COCO_RESULTS, write_data_set
 from .masks import decode_masks
 from .options import PredictOptions
 
@@ -40,7 +41,7 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     rows = predict_pictures(task, records, options, where=where)
     if where is not None and is_first():
         classes = task.description["classes"]
-        write_data_set(where, rows, records, category_ids(classes, task.description["numbers"]))
+        write_data_set(where, rows, records, number_classes(classes, task.description["numbers"]))
         _draw(where / PICTURES, records, rows, dict(zip(classes, colors_of(classes, None), strict=True)))
         print(f"COCO's JSON is in {where / COCO_RESULTS}, the pictures with their boxes are in {where / PICTURES}")
     return rows

@@ -108,7 +108,8 @@ def _anchors(
     assert head_options.levels is not None
     strides = pyramid_strides(options.head, head_options.levels)
     if head_options.anchors == "data":
-        anchors = fitted_anchors(box_sides(train.records, inputs), len(strides))
+        octaves = 2 if options.head == "retinanet" else 1
+        anchors = fitted_anchors(box_sides(train.records, inputs), strides, octaves=octaves)
         sizes = ", ".join(f"{size:g}" for level in anchors.sizes for size in level)
         ratios = ", ".join(f"{ratio:g}" for ratio in anchors.ratios)
         print(f"anchors    {sizes} pixels; heights over widths {ratios}")

@@ -56,7 +56,7 @@ def test_everything_that_an_annotation_says_stays(make):
     assert (full.size, full.image_id) == (SIZE, 1)
     assert full.where(1) == f"{root / 'instances.json'}: annotation 18 ('person')"
     assert (plain.areas, plain.regions) == ((), ())
-    assert (half.areas, half.regions) == ((), (REGION, None))
+    assert (half.areas, half.regions) == ((5, None), (REGION, None))
     assert (len(bare), bare.size, bare.image_id, bare.source) == (0, SIZE, 0, full.source)
     assert [record.targets["labels"] for record in data.records] == [(), ("cat",), ("cat",), ("cat",)]
     assert f"{root}: 1 image without an object stays, as nothing to be found is something to learn." in data.notes

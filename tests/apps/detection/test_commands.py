@@ -2,14 +2,17 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onetrunk.apps import detection, load_model
 from onetrunk.apps.cli import main
+from onetrunk.apps.detection import evaluation
+from onetrunk.apps.detection.opening import open_for_model
 from onetrunk.apps.evaluated_images import read_images
-from onetrunk.datasets import open_dataset
+from onetrunk.datasets import AnnotatedImages, Record, open_dataset
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -88,7 +91,7 @@ def test_predict_writes_rows_pictures_and_a_coco_data_set(
     with (tmp_path / "predictions.csv").open() as stream:
         table = list(csv.DictReader(stream))
     assert len(table) == sum(max(1, len(row["objects"])) for row in rows)
-    assert set(table[0]) == {"image", "class", "score", "box_xmin", "box_ymin", "box_xmax", "box_ymax"}
+    assert list(table[0]) == ["image", "class", "score", "box_xmin", "box_ymin", "box_xmax", "box_ymax"]
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [f"{image.stem}.png" for image in images]
     written = read_json(tmp_path / "detections.json")
     assert [each["id"] for each in written["categories"]] == [0, 17, 90]
@@ -96,6 +99,8 @@ def test_predict_writes_rows_pictures_and_a_coco_data_set(
     assert use("predict", detected_run, *words) == 2
     assert use("predict", detected_run, *words, "--overwrite", "--threshold", "1") == 0
     assert all(not row["objects"] for row in read_json(tmp_path / "predictions.json"))
+    with (tmp_path / "predictions.csv").open() as stream:
+        assert list(next(csv.DictReader(stream))) == list(table[0])
 
 
 def test_every_trap_is_named(object_folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -239,3 +244,84 @@ def test_a_wide_picture_that_fills_little_of_the_canvas_keeps_its_boxes(detected
 def test_ids_with_gaps_round_trip(object_folder: Path) -> None:
     images = open_dataset(object_folder, "val", kind="objects")
     assert dict(images.numbers) == {"blue": 0, "green": 17, "red": 90}
+
+
+def copy_unsplit(source: Path, target: Path) -> Path:
+    """Copy the training pictures of a COCO folder, with regions, as a file without splits."""
+    target.mkdir()
+    content = read_json(source / "annotations" / "instances_train.json")
+    for each in content["annotations"]:
+        x, y, width, height = each["bbox"]
+        each["segmentation"] = [[x, y, x + width, y, x + width, y + height]]
+    (target / "instances.json").write_text(json.dumps(content))
+    for path in (source / "train").iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+def test_a_model_is_evaluated_on_the_split_that_was_cut_for_it(object_folder: Path, tmp_path: Path) -> None:
+    """Regions that a head doesn't read must not make other data of the same."""
+    data = copy_unsplit(object_folder, tmp_path / "data")
+    assert train(data, tmp_path / "run", *LIGHT) == 0
+    assert use("evaluate", tmp_path / "run", "--data", str(data), "--output", str(tmp_path / "out")) == 0
+    one, other = (read_json(tmp_path / name / "results.json") for name in ("run", "out"))
+    assert one["metrics"] == other["metrics"]
+
+
+def test_no_two_classes_and_no_two_images_share_an_id(
+    detected_run: Path, object_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A class that the data lack, and two files that both number their images from 1."""
+    words = ["--data", str(object_folder), "--split", "all", "--output", str(tmp_path / "all")]
+    assert use("evaluate", detected_run, *words) == 0
+    assert "ids of the data set's images repeat" in capsys.readouterr().out
+    written = read_json(tmp_path / "all" / "detections.json")
+    rows = read_json(tmp_path / "all" / "predictions.json")
+    assert len({each["image_id"] for each in written}) == sum(bool(row["objects"]) for row in rows)
+
+    content = read_json(object_folder / "annotations" / "instances_val.json")
+    content["categories"] = [{"id": 2, "name": "blue"}, {"id": 1, "name": "red"}]
+    content["annotations"] = [each for each in content["annotations"] if each["category_id"] != 17]
+    for each in content["annotations"]:
+        each["category_id"] = {0: 2, 90: 1}[each["category_id"]]
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(content))
+    (tmp_path / "val").symlink_to(object_folder / "val")
+    assert use("evaluate", detected_run, "--data", str(tmp_path), "--output", str(tmp_path / "few")) == 0
+    found = {}
+    detections = iter(read_json(tmp_path / "few" / "detections.json"))
+    for row in read_json(tmp_path / "few" / "predictions.json"):
+        for one in row["objects"]:
+            found[one["class"]] = next(detections)["category_id"]
+    assert found == {"blue": 2, "red": 1, "green": 3}
+
+
+def test_what_cant_be_read_is_no_image_without_objects(detected_run: Path, object_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "good.png").write_bytes((object_folder / "val" / "00.png").read_bytes())
+    (tmp_path / "torn.png").write_bytes((object_folder / "val" / "02.png").read_bytes()[:2000])
+    words = ["--images", str(tmp_path), "--bad-data", "skip", "--output", str(tmp_path / "out")]
+    assert use("predict", detected_run, *words) == 0
+    written = read_json(tmp_path / "out" / "detections.json")
+    assert [Path(each["file_name"]).name for each in written["images"]] == ["good.png"]
+
+
+def test_faces_in_sets_are_measured_whatever_the_model_was_trained_on(
+    detected_run: Path, object_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WIDER FACE's lists may be put beside the data after the training."""
+
+    def with_sets(record: Record) -> Record:
+        objects = record.targets["objects"]
+        return replace(record, targets={**record.targets, "objects": replace(objects, sets=(7,) * len(objects))})
+
+    def open_with_sets(model: str, options: detection.EvaluateOptions, **settings: bool) -> AnnotatedImages:
+        images = open_for_model(model, options, **settings)
+        return replace(images, splits={"val": tuple(map(with_sets, images.records))})
+
+    monkeypatch.setattr(evaluation, "open_for_model", open_with_sets)
+    assert use("evaluate", detected_run, "--data", str(object_folder), "--output", str(tmp_path)) == 0
+    metrics = read_json(tmp_path / "results.json")["metrics"]
+    assert metrics["wider_easy"] == metrics["wider_hard"]
+    assert metrics["wider_easy"]["value"] > 0.3
+    known, (_, evaluator) = read_images(detected_run / "images.npz")[1], read_images(tmp_path / "images.npz")
+    assert evaluator.judges_as(known)
