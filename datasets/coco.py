@@ -3,6 +3,7 @@
 ::
 
     coco/annotations/instances_train2017.json     the split stands in the name of the file
+    coco/train/_annotations.coco.json             or in the name of its folder, as Roboflow writes it
     coco/train2017/000000000009.jpg               pictures: found by file_name below the folder, below images, or below
                                                   a folder of the split
 
@@ -28,6 +29,9 @@ from .sample import DataError, Record
 from .splits import SPLITS, find_split_in
 
 
+_ROBOFLOW = "_annotations.coco.json"
+
+
 class _Picture(NamedTuple):
     path: Path
     name: str
@@ -50,13 +54,14 @@ def find_coco_files(root: Path) -> dict[str, Path]:
         return {"": root}
     found: dict[str, Path] = {}
     for path in _annotation_files(root):
-        found.setdefault(find_split_in(path.stem) or "", path)
+        words = path.parent.name if path.name == _ROBOFLOW else path.stem
+        found.setdefault(find_split_in(words) or "", path)
     return found if set(found) == {""} else {split: found[split] for split in SPLITS if split in found}
 
 
 def _annotation_files(root: Path) -> list[Path]:
     """Return the JSON files of a folder, COCO's instances before stuff before anything else."""
-    files = sorted((root / "annotations").glob("*.json"))
+    files = [*sorted((root / "annotations").glob("*.json")), *sorted(root.glob(f"*/{_ROBOFLOW}"))]
     files += [path for path in sorted(root.glob("*.json")) if not _is_list(path)]
     order = ("instances", "stuff")
     return sorted(files, key=lambda path: next((k for k, name in enumerate(order) if path.stem.startswith(name)), 2))

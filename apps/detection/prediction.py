@@ -34,6 +34,10 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     task = load_model(options.model, task="detection")
     records = list_pictures(options.images)
 
+    least = task.description["head"]["options"]["score_threshold"]
+    if options.threshold < least:
+        print(f"--threshold {options.threshold:g}: the model was trained to give nothing below {least:g}")
+
     def keep(name: str, row: dict[str, Any]) -> dict[str, Any]:
         return {**row, "objects": [one for one in row["objects"] if one["score"] >= options.threshold]}
 

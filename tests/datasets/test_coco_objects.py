@@ -148,3 +148,16 @@ def test_the_fingerprint_follows_boxes_areas_and_crowds(make):
         open_dataset(make([_annotation(1, 0) | change]), "all", kind="objects").fingerprint() for change in changes
     }
     assert len(prints) == len(changes)
+
+
+def test_files_in_the_folders_of_their_pictures_as_roboflow_writes_them(make, tmp_path):
+    plain = json.loads((make([_annotation(1, 1)]) / "instances.json").read_text())
+    root = tmp_path / "exported"
+    for folder in ("train", "valid"):
+        shutil.copytree(tmp_path / "coco" / "images", root / folder)
+        (root / folder / "_annotations.coco.json").write_text(json.dumps(plain))
+    assert guess_kind(root) == "objects"
+    data = open_dataset(root, "val", kind="objects")
+    assert {split: len(records) for split, records in data.splits.items()} == {"train": 4, "val": 4}
+    assert [record.name for record in data.records] == [f"valid/{number}.png" for number in range(4)]
+    assert all(record.path.is_file() for record in data.records)
