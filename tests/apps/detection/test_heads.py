@@ -56,7 +56,14 @@ def shapes_of(name, canvas):
     return {level: tuple(each.shape[1:]) for level, each in run_on_meta(backbone, canvas).items()}
 
 
-@pytest.mark.parametrize("name", [*BACKBONES, *TIMM])
+#: One of each family; the others are slow together.
+QUICK = ("lenet", "alexnet", "vgg16", "googlenet", "resnet50", "efficientnet_lite0", "timm/convnext_tiny")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in (*BACKBONES, *TIMM)],
+)
 def test_every_trunk_carries_every_head_or_says_why_not(name):
     """Without values: the maps have the sizes that their strides promise, and every parameter a place to learn from."""
     canvas, refused = (32, 32) if name == "lenet" else (160, 288), {}
@@ -109,7 +116,14 @@ def parts_for(task, images, context, targets):
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("name", ["timm/test_resnet", "resnet18", "alexnet", "efficientnet_lite0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "timm/test_resnet",
+        "alexnet",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet18", "efficientnet_lite0")),
+    ],
+)
 def test_training_reaches_every_parameter_of_the_head(name, head):
     torch.manual_seed(0)
     canvas = (96, 128)
