@@ -85,7 +85,7 @@ class EpochLog(pl.Callback):
         self._write()
         task = trainer.lightning_module
         assert isinstance(task, Task)
-        names = dict.fromkeys(("train_loss", f"val_{task.evaluator.primary}", *sorted(validated)))
+        names = dict.fromkeys(("train_loss", f"val_{task.evaluator.primary}", *validated))
         shown = "  ".join(f"{name} {row[name]:.4g}" for name in list(names)[:_SHOWN])
         line = f"epoch {row['epoch']}/{trainer.max_epochs}  {shown}  {row['seconds']:.1f} s"
         rich.get_console().print(line, soft_wrap=True, highlight=False)  # above the progress bar, where there is one

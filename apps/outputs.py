@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RESULTS = "results.json"
 IMAGES = "images.npz"
 PREDICTIONS = ("predictions.json", "predictions.csv")
-_OBJECT_COLUMNS = ("image", "class", "score", "box_xmin", "box_ymin", "box_xmax", "box_ymax")
+_OBJECT_COLUMNS = ("image", "error", "class", "score", "box_xmin", "box_ymin", "box_xmax", "box_ymax")
 
 
 def output_folder(output: str | None, *names: str, overwrite: bool) -> Path | None:

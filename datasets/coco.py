@@ -28,7 +28,6 @@ from .regions import encode_region
 from .sample import DataError, Record
 from .splits import SPLITS, find_split_in
 
-
 _ROBOFLOW = "_annotations.coco.json"
 
 

@@ -11,6 +11,9 @@ from ..run_folder import make_folder, replace_json
 from .masks import mask_areas
 
 COCO_RESULTS = "detections.json"
+"""Of ``evaluate``: COCO's format for results, which its evaluation tools read."""
+COCO_DATA = "coco.json"
+"""Of ``predict``: a data set in COCO's format."""
 
 Row = Mapping[str, Any]
 """An image's row of the predictions: ``image`` and its ``objects``, or ``error``."""
@@ -38,7 +41,7 @@ def write_results(folder: Path, rows: Sequence[Row], images: AnnotatedImages, id
 
 
 def write_data_set(folder: Path, rows: Sequence[Row], records: Sequence[Record], ids: Mapping[str, int]) -> None:
-    """Write ``detections.json`` as a COCO data set, for pictures that nobody has numbered; each box has its score.
+    """Write ``coco.json``, a data set of pictures that nobody has numbered; each box has its score.
 
     Args:
         folder: Where to.
@@ -61,7 +64,7 @@ def write_data_set(folder: Path, rows: Sequence[Row], records: Sequence[Record],
             annotations.append({"id": len(annotations) + 1, "image_id": place, **plain, "area": area, "iscrowd": 0})
     categories = [{"id": number, "name": name} for name, number in ids.items()]
     content = {"images": images, "categories": categories, "annotations": annotations}
-    replace_json(make_folder(folder) / COCO_RESULTS, content)
+    replace_json(make_folder(folder) / COCO_DATA, content)
 
 
 def _plain(one: Mapping[str, Any], ids: Mapping[str, int]) -> dict[str, Any]:

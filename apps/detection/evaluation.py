@@ -1,7 +1,10 @@
 """Evaluating a trained detector."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from ...backbones.errors import did_you_mean
+from ...datasets import AnnotatedImages, DataError
 from ...datasets.coco_numbers import number_classes
 from ..card import Card
 from ..commands import evaluate_split
@@ -12,6 +15,9 @@ from .coco_results import COCO_RESULTS, write_results
 from .metrics import DetectionEvaluator
 from .opening import open_for_model
 from .options import EvaluateOptions
+
+_NAMED = 10
+"""So many classes stand in a message."""
 
 
 def run_evaluation(options: EvaluateOptions) -> Card:
@@ -30,7 +36,27 @@ def run_evaluation(options: EvaluateOptions) -> Card:
         task.evaluator.measures_wider = True  # of a model that was trained without the lists, or on other data
     ids = number_classes(task.description["classes"], images.numbers or task.description["numbers"])
 
+    _refuse_unknown(images, task.description["classes"], options)
+
     def write(folder: Path, evaluation: Evaluation) -> None:
         write_results(folder, evaluation.predictions, images, ids)
 
     return evaluate_split(task, images, options, where=where, backbone=backbone, write=write)
+
+
+def _refuse_unknown(images: AnnotatedImages, classes: Sequence[str], options: EvaluateOptions) -> None:
+    """Refuse data with objects of classes that a model can't find.
+
+    Raises:
+        DataError: Naming all of them.
+    """
+    there = {name for record in images.records for name in record.targets["labels"]}
+    unknown = sorted(there - set(classes))
+    if not unknown:
+        return
+    noun = "a class" if len(unknown) == 1 else f"{len(unknown)} classes"
+    raise DataError(
+        f"{options.data} has {noun} that the model doesn't know: {', '.join(map(repr, unknown[:_NAMED]))}. It knows "
+        f"{', '.join(classes[:_NAMED])}.{did_you_mean(unknown[0], classes)} Rename them in the data, or train on these "
+        f"data from this model's trunk: --weights {options.model}"
+    )

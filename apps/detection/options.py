@@ -84,6 +84,9 @@ class TrainOptions(TrainingOptions):
     head: HeadName = "faster_rcnn"
     """The head: faster_rcnn (Ren 2015, on a pyramid: Lin 2017), retinanet (Lin 2017), fcos (Tian 2019), ssd (Liu 2016),
     or mask_rcnn (He 2017), which needs COCO's regions."""
+    weights: str = "imagenet"
+    """Where the trunk's weights come from: imagenet, a named set, a file, a URL, a run's folder, or none. COCO_V1, or a
+    file of torchvision's detectors: trunk and head, on resnet50 (ssd: on vgg16)."""
     batch_size: int = 4
     """Images a step."""
     resize: Literal["pad", "stretch"] = "pad"

@@ -8,13 +8,14 @@ from PIL import Image
 
 from ...datasets import Record, list_pictures, read_image
 from ...datasets.coco_numbers import number_classes
+from ...datasets.findings import count
 from ..commands import predict_pictures
 from ..drawing import PICTURES, Color, Mark, draw
 from ..model_file import load_model
 from ..outputs import PREDICTIONS, output_folder, picture_stems, save_png
 from ..palette import colors_of, overlay
 from ..processes import is_first
-from .coco_results import COCO_RESULTS, write_data_set
+from .coco_results import COCO_DATA, write_data_set
 from .masks import decode_masks
 from .options import PredictOptions
 
@@ -30,7 +31,7 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     Raises:
         UserError: For a model or images that can't be used.
     """
-    where = output_folder(options.output, *PREDICTIONS, COCO_RESULTS, PICTURES, overwrite=options.overwrite)
+    where = output_folder(options.output, *PREDICTIONS, COCO_DATA, PICTURES, overwrite=options.overwrite)
     task = load_model(options.model, task="detection")
     records = list_pictures(options.images)
 
@@ -47,7 +48,11 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
         classes = task.description["classes"]
         write_data_set(where, rows, records, number_classes(classes, task.description["numbers"]))
         _draw(where / PICTURES, records, rows, dict(zip(classes, colors_of(classes, None), strict=True)))
-        print(f"COCO's JSON is in {where / COCO_RESULTS}, the pictures with their boxes are in {where / PICTURES}")
+        found = count(sum(len(row.get("objects", [])) for row in rows), "object")
+        print(
+            f"{found} with a score of at least {options.threshold:g}; COCO's JSON is in {where / COCO_DATA}, the "
+            f"pictures with their boxes are in {where / PICTURES}"
+        )
     return rows
 
 

@@ -45,7 +45,7 @@ def test_the_console_script_is_installed() -> None:
     [
         (
             ["clasification"],
-            "Unknown app 'clasification'. Known: backbones, classification, data, features, localization, runs, "
+            "Unknown app 'clasification'. Known: backbones, classification, data, detection, features, localization, runs, "
             "segmentation. Did",
         ),
         (["classification", "trian"], "Unknown command of classification 'trian'. Known: train, evaluate, predict."),

@@ -91,9 +91,9 @@ def test_predict_writes_rows_pictures_and_a_coco_data_set(
     with (tmp_path / "predictions.csv").open() as stream:
         table = list(csv.DictReader(stream))
     assert len(table) == sum(max(1, len(row["objects"])) for row in rows)
-    assert list(table[0]) == ["image", "class", "score", "box_xmin", "box_ymin", "box_xmax", "box_ymax"]
+    assert list(table[0]) == ["image", "error", "class", "score", "box_xmin", "box_ymin", "box_xmax", "box_ymax"]
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [f"{image.stem}.png" for image in images]
-    written = read_json(tmp_path / "detections.json")
+    written = read_json(tmp_path / "coco.json")
     assert [each["id"] for each in written["categories"]] == [0, 17, 90]
     assert len(written["annotations"]) == sum(len(row["objects"]) for row in rows)
     assert use("predict", detected_run, *words) == 2
@@ -140,8 +140,8 @@ def test_classes_that_the_model_doesnt_know_are_named(
         (tmp_path / path.name).write_bytes(path.read_bytes())
     assert use("evaluate", detected_run, "--data", str(other), "--split", "all") == 2
     said = capsys.readouterr().err
-    assert "the class 'Green' isn't one of the 3 known here" in said
-    assert "Did you mean 'green'?" in said
+    assert "has a class that the model doesn't know: 'Green'. It knows blue, green, red. Did you mean 'green'?" in said
+    assert f"--weights {detected_run}" in said
 
 
 def test_a_frozen_trunk_is_proven_frozen(object_folder: Path, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_what_cant_be_read_is_no_image_without_objects(detected_run: Path, objec
     (tmp_path / "torn.png").write_bytes((object_folder / "val" / "02.png").read_bytes()[:2000])
     words = ["--images", str(tmp_path), "--bad-data", "skip", "--output", str(tmp_path / "out")]
     assert use("predict", detected_run, *words) == 0
-    written = read_json(tmp_path / "out" / "detections.json")
+    written = read_json(tmp_path / "out" / "coco.json")
     assert [Path(each["file_name"]).name for each in written["images"]] == ["good.png"]
 
 
