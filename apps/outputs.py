@@ -101,6 +101,11 @@ def save_png(picture: "Image.Image", path: Path) -> None:
         stream.write(content.getvalue())
 
 
+def plain_box(box: Sequence[float]) -> dict[str, float]:
+    """Return a box as ``{"xmin": ..., "ymin": ..., "xmax": ..., "ymax": ...}``, in hundredths of a pixel."""
+    return {name: round(side, 2) for name, side in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)}
+
+
 def _by_object(row: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a row for each of a row's objects, with what is said of all of them; one for a row without any."""
     shared = {key: value for key, value in row.items() if key != "objects"}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...datasets import Context
+from ..outputs import plain_box
 from .masks import Code, paste_masks
 
 
@@ -84,8 +85,3 @@ def plain_objects(
     if regions is None:
         return rows
     return [{**row, "segmentation": region} for row, region in zip(rows, regions, strict=True)]
-
-
-def plain_box(box: Sequence[float]) -> dict[str, float]:
-    """Return a box as ``{"xmin": ..., "ymin": ..., "xmax": ..., "ymax": ...}``, in hundredths of a pixel."""
-    return {name: round(side, 2) for name, side in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)}

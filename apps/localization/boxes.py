@@ -88,8 +88,3 @@ def best_overlap(boxes: Tensor, truths: Tensor) -> Tensor:
     shared = (high - low).clamp(min=0).prod(dim=-1)
     area_of_one, area_of_other = ((each[..., 2:] - each[..., :2]).prod(dim=-1) for each in (one, other))
     return (shared / (area_of_one + area_of_other - shared)).amax(dim=-1)
-
-
-def plain_box(box: list[float]) -> dict[str, float]:
-    """Return a box as ``{"xmin": ..., "ymin": ..., "xmax": ..., "ymax": ...}``, in hundredths of a pixel."""
-    return {name: round(side, 2) for name, side in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)}

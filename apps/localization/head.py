@@ -13,10 +13,11 @@ from ...datasets import Context
 from ..classification.averaging import mean_softmax
 from ..classification.losses import ClassLoss
 from ..classification.readout import best_classes, probabilities, top_row
+from ..outputs import plain_box
 from ..task import Head
 from ..views import View
 from .baselines import Shares
-from .boxes import Output, class_boxes, plain_box
+from .boxes import Output, class_boxes
 from .options import HeadOptions
 from .pooling import pool_valid
 

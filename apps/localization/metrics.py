@@ -16,8 +16,9 @@ from ..classification.readout import TOP_K, best_classes, probabilities, top_row
 from ..evaluated_images import Rows
 from ..evaluation import Evaluator, ImageScores, Share
 from ..intervals import Weights, bootstrap, paired_bootstrap, paired_proportions
+from ..outputs import plain_box
 from .baselines import BASELINES, CENTRE_BOX, Shares, in_pixels
-from .boxes import Output, best_overlap, class_boxes, plain_box
+from .boxes import Output, best_overlap, class_boxes
 
 #: From this intersection over union on a box is right (ILSVRC, Russakovsky 2015, section 4.2).
 _RIGHT = 0.5
