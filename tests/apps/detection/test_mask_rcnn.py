@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from onetrunk.apps.cli import main
-from onetrunk.apps.detection.coco_results import COCO_RESULTS
+from onetrunk.apps.detection.coco_results import COCO_DATA, COCO_RESULTS
 from onetrunk.apps.detection.detections import Detections
 from onetrunk.apps.detection.masks import (
     decode_masks,
@@ -111,7 +111,7 @@ def test_trained_masks_from_start_to_end(region_folder, tmp_path, capsys):
     found = [one for row in rows for one in row["objects"]]
     assert found
     assert all(one["segmentation"]["size"] == [48, 64] for one in found)
-    content = json.loads((drawn / COCO_RESULTS).read_text())
+    content = json.loads((drawn / COCO_DATA).read_text())
     assert [one["area"] for one in content["annotations"]] == mask_areas(
         [one["segmentation"] for one in found]
     ).tolist()
