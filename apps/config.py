@@ -111,13 +111,11 @@ class LossOptions(CheckedOptions):
 
 
 @dataclass(kw_only=True)
-class PlacingOptions(CheckedOptions):
-    """Random changes to pictures that masks and boxes can follow."""
+class ChangeOptions(CheckedOptions):
+    """Random changes that every picture can take, whatever is annotated in it."""
 
-    min_scale: float = 0.35
-    """The smallest share of the picture that a random crop shows; 1 for no crop."""
     flip: float = 0.5
-    """The probability of a mirror image; 0 for digits and text."""
+    """The probability of a mirror image; 0 for digits, text and signs."""
     vertical_flip: float = 0.0
     """The probability of turning the picture upside down; 0.5 where up and down mean nothing, as in microscopy."""
     color_jitter: float = 0.0
@@ -126,8 +124,43 @@ class PlacingOptions(CheckedOptions):
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "min_scale", "flip", "vertical_flip", most=1, group="augment")
+        check_range(self, "flip", "vertical_flip", most=1, group="augment")
         check_range(self, "color_jitter", group="augment")
+
+
+@dataclass(kw_only=True)
+class PlacingOptions(ChangeOptions):
+    """Random changes to pictures that masks and a box can follow."""
+
+    min_scale: float = 0.35
+    """The smallest share of the picture that a random crop shows; 1 for no crop."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        super().__post_init__()
+        check_range(self, "min_scale", most=1, group="augment")
+
+
+@dataclass(kw_only=True)
+class ZoomOptions(ChangeOptions):
+    """Random changes to pictures that any number of boxes can follow."""
+
+    min_zoom: float = 0.75
+    """How small a picture may become, as a share of the size that evaluation gives it; the rest is padding."""
+    max_zoom: float = 1.5
+    """How large it may become; a random part of the canvas's size is shown then. 1 and 1: no change of size."""
+    shown: float = 0.4
+    """The share of an object's box that has to be in the part that is shown; of others nothing is asked."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        super().__post_init__()
+        check_range(self, "shown", most=1, group="augment")
+        if not 0 < self.min_zoom <= self.max_zoom:
+            raise UserError(
+                f"--augment.min-zoom is above 0 and at most --augment.max-zoom; they are {self.min_zoom:g} and "
+                f"{self.max_zoom:g}."
+            )
 
 
 @dataclass(kw_only=True)
@@ -143,35 +176,6 @@ class AugmentOptions(PlacingOptions):
         """Refuse values that mean nothing."""
         super().__post_init__()
         check_range(self, "erasing", most=1, group="augment")
-
-
-@dataclass(kw_only=True)
-class ZoomOptions(CheckedOptions):
-    """Random changes to pictures that boxes can follow."""
-
-    min_zoom: float = 0.75
-    """How small a picture may become, as a share of the size that evaluation gives it; the rest is padding."""
-    max_zoom: float = 1.5
-    """How large it may become; a random part of the canvas's size is shown then. 1 and 1: no change of size."""
-    shown: float = 0.4
-    """The share of an object's box that has to be in the part that is shown; of others nothing is asked."""
-    flip: float = 0.5
-    """The probability of a mirror image; 0 for text and signs."""
-    vertical_flip: float = 0.0
-    """The probability of turning the picture upside down; 0.5 where up and down mean nothing, as in microscopy."""
-    color_jitter: float = 0.0
-    """The strength of random brightness, contrast and saturation."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
-        super().__post_init__()
-        check_range(self, "shown", "flip", "vertical_flip", most=1, group="augment")
-        check_range(self, "color_jitter", group="augment")
-        if not 0 < self.min_zoom <= self.max_zoom:
-            raise UserError(
-                f"--augment.min-zoom is above 0 and at most --augment.max-zoom; they are {self.min_zoom:g} and "
-                f"{self.max_zoom:g}."
-            )
 
 
 @dataclass(kw_only=True)

@@ -32,38 +32,73 @@ class Mark:
     color: Color = BRIGHT
 
 
+_Rectangle = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels of the enlarged picture."""
+
+
 def draw(picture: Image.Image, marks: Sequence[Mark]) -> Image.Image:
-    """Return a copy of an RGB picture with marks in it, the first on top; small pictures are enlarged."""
+    """Return a copy of an RGB picture with marks in it, the first on top; small pictures are enlarged.
+
+    Words stand where they hide no other words, if there is such a place at their box.
+    """
     factor = max(1, -(-_SMALLEST_SIDE // max(picture.size)))
     large = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
     canvas = ImageDraw.Draw(large)
-    corners = [_draw_box(canvas, mark, factor, large.size) for mark in reversed(marks)]
-    for mark, corner in zip(reversed(marks), corners, strict=True):
-        _write(canvas, mark, corner, large.size)
+    font = ImageFont.load_default(size=max(12, round(max(large.size) / 30)))
+    for mark in reversed(marks):
+        _draw_box(canvas, _scaled(mark, factor), mark.color, large.size)
+    labels: list[_Rectangle] = []
+    for mark in marks:
+        left, top, right, bottom = canvas.textbbox((0, 0), mark.text, font=font)
+        words = (round(right - left) + 6, round(bottom - top) + 6)
+        labels.append(_find_room(_scaled(mark, factor), words, labels, large.size))
+    for mark, label in reversed(list(zip(marks, labels, strict=True))):
+        _write(canvas, mark, label, font)
     return large
 
 
-def _draw_box(canvas: ImageDraw.ImageDraw, mark: Mark, factor: int, size: tuple[int, int]) -> tuple[int, int]:
-    """Draw a box and return its top left corner in the enlarged picture."""
-    line = max(2, round(max(size) / 200))
+def _scaled(mark: Mark, factor: int) -> _Rectangle:
+    """Return a mark's box in the enlarged picture; Pillow draws the last pixel too."""
     left, top = round(mark.box["xmin"] * factor), round(mark.box["ymin"] * factor)
-    # Pillow draws the last pixel too
     right = max(left + 1, round(mark.box["xmax"] * factor) - 1)
-    bottom = max(top + 1, round(mark.box["ymax"] * factor) - 1)
+    return left, top, right, max(top + 1, round(mark.box["ymax"] * factor) - 1)
+
+
+def _draw_box(canvas: ImageDraw.ImageDraw, box: _Rectangle, color: Color, size: tuple[int, int]) -> None:
+    left, top, right, bottom = box
+    line = max(2, round(max(size) / 200))
     # dark lines on both sides of the bright one: it is seen on snow and at night
     canvas.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline="black", width=line + 2)
-    canvas.rectangle((left, top, right, bottom), outline=mark.color, width=line)
-    return left, top
+    canvas.rectangle(box, outline=color, width=line)
 
 
-def _write(canvas: ImageDraw.ImageDraw, mark: Mark, corner: tuple[int, int], size: tuple[int, int]) -> None:
-    """Write black or white on the box's colour, all of it inside the picture if it is wide enough."""
-    font = ImageFont.load_default(size=max(12, round(max(size) / 30)))
-    left, top, right, bottom = canvas.textbbox((0, 0), mark.text, font=font)
-    width, height = round(right - left) + 6, round(bottom - top) + 6
-    x = max(0, min(corner[0], size[0] - width))
-    y = corner[1] - height if corner[1] >= height else min(corner[1], size[1] - height)
-    canvas.rectangle((x, y, x + width, y + height), fill=mark.color)
+def _find_room(
+    box: _Rectangle, words: tuple[int, int], taken: Sequence[_Rectangle], size: tuple[int, int]
+) -> _Rectangle:
+    """Return where words of this width and height stand: above the box, in it or below it, all inside the picture.
+
+    Where all three places hide other words it is the first of them.
+    """
+    left, top, right, bottom = box
+    width, height = words
+    lefts = [max(0, min(x, size[0] - width)) for x in (left, right - width)]
+    tops = [top - height] if top >= height else []
+    tops += [min(top, size[1] - height)]
+    tops += [bottom] if bottom + height <= size[1] else []
+    places = [(x, y, x + width, y + height) for y in tops for x in lefts]
+    return next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
+
+
+def _overlap(one: _Rectangle, other: _Rectangle) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _write(
+    canvas: ImageDraw.ImageDraw, mark: Mark, label: _Rectangle, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> None:
+    """Write black or white on the box's colour."""
+    left, top, _, _ = canvas.textbbox((0, 0), mark.text, font=font)
+    canvas.rectangle(label, fill=mark.color)
     bright = sum(weight * value for weight, value in zip(_BRIGHTNESS, mark.color, strict=True))
     ink = "black" if bright > _LIGHT else "white"
-    canvas.text((x + 3 - left, y + 3 - top), mark.text, fill=ink, font=font)
+    canvas.text((label[0] + 3 - left, label[1] + 3 - top), mark.text, fill=ink, font=font)

@@ -49,8 +49,8 @@ def check_odd_sizes(boxes: list[tuple[str, Box]], facts: Facts) -> Iterable[Find
 
     if tiny := find(lambda box, _: _area(box) < TINY):
         message = (
-            f"{count(len(tiny), 'image has', 'images have')} a box of less than {TINY} pixels, e.g. {tiny[0]}. Little "
-            "can be seen in it."
+            f"{count(len(tiny), 'image has', 'images have')} a box of an area below {TINY} pixels, e.g. {tiny[0]}. "
+            "Little can be seen in it."
         )
         yield Finding("warning", "box_tiny", message, tiny)
     if whole := find(lambda box, known: _area(box) > WHOLE * known.width * known.height):

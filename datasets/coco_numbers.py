@@ -19,8 +19,14 @@ def number_classes(classes: Sequence[str], numbers: Mapping[str, int]) -> dict[s
     return found
 
 
+def distinct_ids(own: Sequence[int | str | None]) -> list[int | str] | None:
+    """Return the ids of pictures if all have one and no two the same, else None: they are to be counted then."""
+    ids = [number for number in own if number is not None]
+    return ids if len(set(ids)) == len(own) else None
+
+
 def number_pictures(records: Sequence[Record], everything: Sequence[Record]) -> dict[str, int | str]:
-    """Return an id for each picture, by its name: the data set's own where all have one and no two the same.
+    """Return an id for each picture, by its name: the data set's own where they will do.
 
     Otherwise it is the picture's place in the whole data set, from 1 on, whichever split is looked at.
 
@@ -28,9 +34,8 @@ def number_pictures(records: Sequence[Record], everything: Sequence[Record]) -> 
         records: The pictures, with ``objects``.
         everything: All of the data set.
     """
-    own = {record.name: record.targets["objects"].image_id for record in records}
-    ids = [number for number in own.values() if number is not None]
-    if len(set(ids)) == len(records):
-        return dict(zip(own, ids, strict=True))
+    names = [record.name for record in records]
+    if ids := distinct_ids([record.targets["objects"].image_id for record in records]):
+        return dict(zip(names, ids, strict=True))
     places = {record.name: place for place, record in enumerate(everything, start=1)}
-    return {name: places[name] for name in own}
+    return {name: places[name] for name in names}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .coco_numbers import number_classes
+from .coco_numbers import distinct_ids, number_classes
 from .object_export import Copy, Export, Picture, note_left_out, place_picture, plain_number
 
 
@@ -54,12 +54,15 @@ def write_coco(folder: Path, export: Export, copy: Copy) -> list[str]:
 
 def _number_pictures(export: Export) -> dict[str, list[int | str]]:
     """Return the ids of the pictures in each split: their own where all have one and no two the same."""
-    own = {split: [one.objects.image_id for one in pictures] for split, pictures in export.splits.items()}
-    found = {split: [one for one in ids if one is not None] for split, ids in own.items()}
-    if all(len(set(found[split])) == len(ids) for split, ids in own.items()):
-        return found
-    ids = iter(range(1, len(export.pictures) + 1))
-    return {split: [next(ids) for _ in pictures] for split, pictures in export.splits.items()}
+    own = {
+        split: ids
+        for split, pictures in export.splits.items()
+        if (ids := distinct_ids([one.objects.image_id for one in pictures])) is not None
+    }
+    if own.keys() == export.splits.keys():
+        return own
+    counted = iter(range(1, len(export.pictures) + 1))
+    return {split: [next(counted) for _ in pictures] for split, pictures in export.splits.items()}
 
 
 def _make_annotations(

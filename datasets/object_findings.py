@@ -25,10 +25,14 @@ def check_objects(images: AnnotatedImages, facts: Facts) -> Iterable[Finding]:
     """Return findings on the objects of all splits."""
     records = [record for found in images.splits.values() for record in found]
     yield from _flat(records)
-    yield from _misfits(records, facts)
-    yield from _over_the_edge(records, facts)
+    known = [record for record in records if record.name in facts]
+    misfits = {record.name: fault for record in known if (fault := _of(record).misfit(_size(record, facts)))}
+    for name, fault in misfits.items():
+        yield Finding("error", "objects_misfit", fault, (name,))
+    fitting = [record for record in known if record.name not in misfits]
+    yield from _over_the_edge(fitting, facts)
     yield from _repeated(records)
-    sound = [(record.name, box) for record in records if record.name in facts for box in _learned(_of(record))]
+    sound = [(record.name, box) for record in fitting for box in _learned(_of(record))]
     yield from check_odd_sizes(sound, facts)
     yield from _sizes(sound, records, facts)
     yield from _counts(images)
@@ -68,19 +72,11 @@ def _flat(records: Iterable[Record]) -> Iterable[Finding]:
             yield Finding("warning", "box_no_area", f"{fault} It is left out.", (record.name,))
 
 
-def _misfits(records: Iterable[Record], facts: Facts) -> Iterable[Finding]:
-    for record in records:
-        if record.name in facts and (fault := _of(record).misfit(_size(record, facts))):
-            yield Finding("error", "objects_misfit", fault, (record.name,))
-
-
 def _over_the_edge(records: Iterable[Record], facts: Facts) -> Iterable[Finding]:
     found: dict[str, str] = {}
     number = 0
     for record in records:
-        objects = _of(record)
-        if record.name not in facts or objects.misfit(size := _size(record, facts)):
-            continue
+        objects, size = _of(record), _size(record, facts)
         for place in objects.sound:
             if fault := outside_fault(objects.boxes[place], size, objects.where(place)):
                 number += 1

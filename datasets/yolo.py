@@ -42,7 +42,7 @@ class _Reading(NamedTuple):
     """What became of a picture: a record, or what is wrong with its labels."""
 
     record: Record | None
-    fault: str = ""
+    faults: Sequence[str] = ()
     is_missing: bool = False
     """Whether there is no label file."""
 
@@ -70,7 +70,7 @@ def read_yolo(root: Path) -> Contents:
         kept = _drop_repeated(pictures, split, seen, layout, contents)
         with ThreadPoolExecutor(_READERS) as pool:
             readings = list(pool.map(lambda picture: _read_picture(picture, folder, layout), kept))
-        contents.faults += [reading.fault for reading in readings if reading.fault]
+        contents.faults += [fault for reading in readings for fault in reading.faults]
         records = [reading.record for reading in readings if reading.record is not None]
         contents.splits[split] = tuple(sorted(records, key=lambda record: record.name))
         _tell_missing(readings, kept, split, folder, contents)
@@ -119,28 +119,31 @@ def _tell_missing(
 
 def _read_picture(picture: Path, root: Path, layout: YoloLayout) -> _Reading:
     path = find_labels(picture, root)
-    try:
-        lines = _read_lines(path, layout)
-        objects = _place(lines, picture, path) if lines else Objects(source=str(path))
-    except FileNotFoundError:
-        lines, objects = None, Objects(source=str(path))
-    except DataError as error:
-        return _Reading(None, str(error))
+    read = Contents({})
+    lines = _read_lines(path, layout, read)
+    if read.faults:
+        return _Reading(None, read.faults)
+    objects = _place(lines, picture, path) if lines else Objects(source=str(path))
     name = picture.relative_to(root) if picture.is_relative_to(root) else picture
     record = Record(picture, {"objects": objects, "labels": objects.labels}, name.as_posix())
     return _Reading(record, is_missing=lines is None)
 
 
-def _read_lines(path: Path, layout: YoloLayout) -> list[_Line]:
+def _read_lines(path: Path, layout: YoloLayout, contents: Contents) -> list[_Line] | None:
+    """Return the lines of a label file, None where there is none; all that is wrong with it goes to the contents."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        texts = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise
+        return None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: the labels can't be read ({error}).") from error
-    return [
-        _read_line(line.split(), path, number, layout) for number, line in enumerate(lines, start=1) if line.strip()
-    ]
+        contents.faults.append(f"{path}: the labels can't be read ({error}).")
+        return []
+    lines = []
+    for number, text in enumerate(texts, start=1):
+        with contents.gathering():
+            if text.strip():
+                lines.append(_read_line(text.split(), path, number, layout))
+    return lines
 
 
 def _read_line(words: Sequence[str], path: Path, number: int, layout: YoloLayout) -> _Line:

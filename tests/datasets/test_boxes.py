@@ -125,7 +125,7 @@ def test_the_doctor_names_faulty_odd_and_typical_boxes(table):
     _assert_named({finding.files[0]: finding.message for finding in report.errors})
     assert {finding.kind for finding in report.errors} == {"box"}
     found = {finding.kind: finding for finding in report.findings}
-    assert "1 image has a box of less than 16 pixels, e.g. tiny.png" in found["box_tiny"].message
+    assert "1 image has a box of an area below 16 pixels, e.g. tiny.png" in found["box_tiny"].message
     assert "1 image has a box of more than 98% of the picture, e.g. whole.png" in found["box_whole"].message
     assert (found["box_tiny"].severity, found["box_whole"].files) == ("warning", ("whole.png",))
     assert "7 boxes, 1 an image; in the median 18 x 12 pixels, 36% of the picture." in found["box_sizes"].message

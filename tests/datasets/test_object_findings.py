@@ -157,3 +157,12 @@ def test_imbalance_of_objects_is_told_without_options_that_detection_lacks(tmp_p
     message = _of(check_dataset(tmp_path / "t.csv", val_fraction=0.1), "imbalance")[0].message
     assert message.endswith("Judge by the figures of each class, of which the mean says little.")
     assert open_dataset(tmp_path / "t.csv", "all", kind="objects").classes == ("cat", "dog", "eel")
+
+
+def test_a_box_that_does_not_fit_its_picture_is_not_judged_by_its_size_too(tmp_path, draw):
+    draw(tmp_path / "a.png", height=40, width=60)
+    content = "path,label,xmin,ymin,xmax,ymax\na.png,cat,0,0,9999,9999\na.png,cat,5,5,20,20\n"
+    (tmp_path / "table.csv").write_text(content)
+    report = check_dataset(tmp_path / "table.csv", kind="objects")
+    assert [finding.kind for finding in report.errors] == ["objects_misfit"]
+    assert not [finding for finding in report.findings if finding.kind == "box_whole"]

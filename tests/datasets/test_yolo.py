@@ -213,9 +213,9 @@ def test_faulty_lines_are_named(make_yolo, line, message):
         read(root)
 
 
-def test_all_faulty_files_are_named_at_once(make_yolo):
-    root = make_yolo(labels={"a": "7 0 0 0 0", "b": "8 0 0 0 0"}, classes__txt="cat\ndog\n")
-    with pytest.raises(DataError, match=r"(?s)2 faults:.*a\.txt, line 1.*b\.txt, line 1"):
+def test_all_faulty_lines_are_named_at_once(make_yolo):
+    root = make_yolo(labels={"a": "7 0 0 0 0\n0 .5 .5 .1 .1\n0 2 0 0 0", "b": "8 0 0 0 0"}, classes__txt="cat\ndog\n")
+    with pytest.raises(DataError, match=r"(?s)3 faults:.*a\.txt, line 1.*a\.txt, line 3.*b\.txt, line 1"):
         read(root)
 
 
