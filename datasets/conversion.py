@@ -45,7 +45,7 @@ def convert_objects(
         UserError: The folder holds something or is among the data, or pictures are in the one that is deleted.
     """
     if to not in _WRITERS:
-        raise UserError(unknown("format", to, get_args(ObjectFormat)))
+        raise unknown("format", to, get_args(ObjectFormat))
     refuse_among_data(Path(data), folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"'{folder}' isn't empty.")

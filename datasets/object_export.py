@@ -10,6 +10,7 @@ from typing import Literal
 
 from .annotated_images import AnnotatedImages, note_splits
 from .contents import raise_faults
+from .findings import count
 from .images import check_image, picture_size
 from .objects import Objects
 from .open import open_with_faults
@@ -84,7 +85,7 @@ def prepare_export(data: Path | str) -> Export:
     return Export(
         pictures,
         _all_classes(opened),
-        dict(opened.numbers) if opened.format == "coco" else {},
+        opened.numbers,
         tuple(_keep_notes(opened)),
     )
 
@@ -120,11 +121,6 @@ def check_stems(named: Iterable[tuple[str, Picture]], format_name: str) -> None:
             )
 
 
-def counted(number: int, one: str, many: str) -> str:
-    """Return a number with its noun."""
-    return f"{number:,} {one if number == 1 else many}"
-
-
 def plain_number(value: float) -> float | int:
     """Return a number to a millionth, whole where it is that."""
     rounded = round(value, 6)
@@ -141,7 +137,7 @@ def note_left_out(export: Export, format_name: str, *attributes: str) -> Iterato
     for attribute in attributes:
         if number := export.count(attribute):
             noun, one, many = what[attribute]
-            which = f"{counted(number, 'object', 'objects')} {noun} {one if number == 1 else many}"
+            which = f"{count(number, 'object')} {noun} {one if number == 1 else many}"
             yield f"{format_name}: {which}; the format has no place for it."
 
 

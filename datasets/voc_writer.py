@@ -4,7 +4,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from .boxes import Box
-from .object_export import Copy, Export, Picture, check_stems, counted, note_left_out, place_picture, plain_number
+from .findings import count
+from .object_export import Copy, Export, Picture, check_stems, note_left_out, place_picture, plain_number
 
 
 def write_voc(folder: Path, export: Export, copy: Copy) -> list[str]:
@@ -40,7 +41,7 @@ def write_voc(folder: Path, export: Export, copy: Copy) -> list[str]:
     notes = list(note_left_out(export, "VOC", "regions", "sets"))
     if thin:
         notes.append(
-            f"VOC: {counted(thin, 'box', 'boxes')} of a pixel or less in width or height left out; with the last pixel "
+            f"VOC: {count(thin, 'box', 'boxes')} of a pixel or less in width or height left out; with the last pixel "
             "included, their bounds would be those of a box without an area."
         )
     notes.append("VOC: the layout has no list of classes; they are read back sorted, and those without an object not.")

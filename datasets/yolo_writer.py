@@ -5,7 +5,8 @@ from pathlib import Path
 import yaml
 
 from .boxes import Box
-from .object_export import Copy, Export, Picture, check_stems, counted, note_left_out, place_picture
+from .findings import count
+from .object_export import Copy, Export, Picture, check_stems, note_left_out, place_picture
 from .yolo_layout import find_labels
 
 #: Decimals of shares: of a picture of 100,000 pixels they are a thousandth of one.
@@ -50,7 +51,7 @@ def write_yolo(folder: Path, export: Export, copy: Copy) -> list[str]:
     (folder / "data.yaml").write_text(text, encoding="utf-8")
     notes = list(note_left_out(export, "YOLO", "ignored", "regions", "sets"))
     if over:
-        notes.append(f"YOLO: {counted(over, 'box', 'boxes')} over the edge of a picture cut off there.")
+        notes.append(f"YOLO: {count(over, 'box', 'boxes')} over the edge of a picture cut off there.")
     return [*notes, *_note_splits(export)]
 
 

@@ -86,11 +86,11 @@ def _refuse_full(folder: Path, options: ConvertOptions) -> None:
 
 
 def _print_conversion(folder: Path, options: ConvertOptions, conversion: Conversion) -> None:
-    from ...datasets.object_export import counted
+    from ...datasets.findings import count
 
     images = ", ".join(f"{number:,} {split}".strip() for split, number in conversion.images.items())
-    objects = counted(conversion.objects, "object", "objects")
-    classes = counted(len(conversion.classes), "class", "classes")
+    objects = count(conversion.objects, "object")
+    classes = count(len(conversion.classes), "class", "classes")
     for note in conversion.notes:
         print(note)
     if options.copy == "none":
