@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +34,11 @@ _DAMAGE = (
 )
 #: What the keys of subjects' images begin with in an archive.
 _MEMBERS = "members."
+#: What the keys of texts begin with, and those of where each ends.
+_TEXTS, _ENDS = "text.", "ends."
 
 Rows = Mapping[str, NDArray[Any]]
-"""What is kept of images, by key; the first axis of each array is the image."""
+"""What is kept of images, by key; the first axis of each array is the image. Text of any length is of dtype object."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,42 @@ class EvaluatedImages:
             np.savez_compressed(stream, **{"about": np.array(about), **self._pack()})
 
     def _pack(self) -> dict[str, Any]:
-        arrays = {"indices": self.indices, "names": np.array(self.names), **self.rows}
+        arrays = {"indices": self.indices, "names": np.array(self.names)}
+        for key, array in self.rows.items():
+            arrays |= _pack_texts(key, array) if array.dtype == object else {key: array}
         if self.contents is not None:
             arrays["contents"] = self.contents
         if self.members is not None:
             arrays[f"{_MEMBERS}places"] = self.members.places
             arrays |= {f"{_MEMBERS}{key}": array for key, array in self.members.images._pack().items()}
         return arrays
+
+
+def _pack_texts(key: str, texts: NDArray[np.object_]) -> dict[str, NDArray[Any]]:
+    """Return texts as one array of bytes and one of where each ends: padded to the longest they could fill the disk."""
+    coded = [text.encode("utf-8", "surrogatepass") for text in texts]
+    return {
+        f"{_TEXTS}{key}": np.frombuffer(b"".join(coded), dtype=np.uint8),
+        f"{_ENDS}{key}": np.cumsum([len(text) for text in coded], dtype=np.int64),
+    }
+
+
+def _unpack_texts(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.object_]]:
+    """Take what ``_pack_texts`` made out of an archive's arrays, and return the texts."""
+    found = {}
+    for packed in [key for key in arrays if key.startswith(_TEXTS)]:
+        key = packed.removeprefix(_TEXTS)
+        coded, ends = arrays.pop(packed).tobytes(), arrays.pop(f"{_ENDS}{key}").tolist()
+        texts = [coded[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise([0, *ends])]
+        found[key] = text_row(texts)
+    return found
+
+
+def text_row(texts: Sequence[str]) -> NDArray[np.object_]:
+    """Return texts of any length as a row that is kept of images, ``[N]``."""
+    row = np.empty(len(texts), dtype=object)
+    row[:] = texts
+    return row
 
 
 def _look_up(hashes: Mapping[str, int], names: Sequence[str]) -> NDArray[np.uint64]:
@@ -167,5 +199,6 @@ def read_images(path: Path) -> "tuple[EvaluatedImages, Evaluator]":
 def _unpack(arrays: dict[str, NDArray[Any]]) -> EvaluatedImages:
     inner = {key.removeprefix(_MEMBERS): arrays.pop(key) for key in list(arrays) if key.startswith(_MEMBERS)}
     members = Members(places=inner.pop("places"), images=_unpack(inner)) if inner else None
+    arrays |= _unpack_texts(arrays)
     indices, names, contents = arrays.pop("indices"), arrays.pop("names"), arrays.pop("contents", None)
     return EvaluatedImages(indices, tuple(names.tolist()), arrays, contents, members)

@@ -122,6 +122,13 @@ class Evaluator(ABC):
     def collect(self, output: Any, batch: Batch) -> Rows:
         """Return what is kept of each image of a batch, on the CPU: arrays ``[B, ...]``."""
 
+    def complete(self, images: EvaluatedImages) -> EvaluatedImages:
+        """Return the images of a whole split with rows that take all of them, such as how rare a word is.
+
+        ``measure`` gets what it returns, and so does whoever compares runs.
+        """
+        return images
+
     @abstractmethod
     def measure(self, rows: Rows, weights: Weights) -> dict[str, NDArray[np.float64]]:
         """Return every metric for weighted images.

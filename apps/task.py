@@ -255,6 +255,7 @@ class Task(pl.LightningModule):
             epoch = self.current_epoch + 1
             raise divergence_error(epoch, self.learning_rate) if is_training else unusable_network_error()
         images, skipped = join_pieces(pieces)
+        images = self.evaluator.complete(images)
         if is_training:
             figures = self.evaluator.values(images)
             if self.evaluator.primary not in figures:

@@ -31,9 +31,11 @@ from .object_transforms import ObjectTransform
 from .objects import Objects
 from .open import KINDS, Kind, guess_kind, open_dataset
 from .pictures import list_pictures
+from .questions import Question
 from .randomness import seeded
 from .sample import IGNORED, BadSample, Batch, Context, DataError, Record, Sample, TargetEncoder, collate
 from .splits import fold_splits, read_split, stratified_split, write_split
+from .texts import clean_text
 from .transforms import (
     AugmentPolicy,
     EvalTransform,
@@ -74,6 +76,7 @@ __all__ = [
     "ObjectTransform",
     "Objects",
     "Placed",
+    "Question",
     "Record",
     "Report",
     "ResumableLoader",
@@ -88,6 +91,7 @@ __all__ = [
     "check_image",
     "class_names",
     "class_weights",
+    "clean_text",
     "collate",
     "convert_image",
     "eval_transform",

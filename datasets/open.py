@@ -6,10 +6,17 @@ from typing import Literal, get_args
 
 from ..backbones.errors import did_you_mean
 from .annotated_images import AnnotatedImages, note_splits
+from .caption_table import read_caption_table
 from .coco import find_coco_files, guess_coco_kind, read_coco_boxes, read_coco_masks, read_coco_objects
+from .coco_captions import holds_coco_captions, read_coco_captions
 from .contents import Contents, raise_faults
+from .daquar import holds_daquar, read_daquar
+from .easy_vqa import holds_easy_vqa, read_easy_vqa
+from .flickr8k import holds_flickr, read_flickr
 from .image_folder import describe_folder, read_image_folder
+from .karpathy import holds_karpathy, read_karpathy
 from .mask_folder import holds_mask_folders, read_mask_folder
+from .question_table import read_question_table
 from .sample import DataError, Record
 from .splits import ALL, apply_split, read_split, stratified_split
 from .table import TABLE_EXTENSIONS, kind_of_table, read_box_table, read_mask_table, read_object_table, read_table
@@ -22,14 +29,18 @@ from .voc import (
     read_voc_masks,
     read_voc_objects,
 )
+from .vqa import holds_vqa, read_vqa
 from .wider_face import holds_wider, read_wider
 from .yolo import holds_yolo, read_yolo
 
-Kind = Literal["labels", "masks", "boxes", "objects"]
-"""What a task needs to know of each image: its class or classes, the class of each pixel, where its object is, or where
-all its objects of any classes are."""
+Kind = Literal["labels", "masks", "boxes", "objects", "captions", "questions"]
+"""What a task needs to know of each image: its class or classes, the class of each pixel, where its object is, where
+all its objects of any classes are, what people say of it, or what they ask about it and answer."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+TEXTS: tuple[Kind, ...] = ("captions", "questions")
+"""Kinds whose images have no classes."""
 
 _ORIGINS = {
     "image_folder": "folders",
@@ -39,6 +50,11 @@ _ORIGINS = {
     "coco": "files",
     "yolo": "folders",
     "wider": "files",
+    "flickr": "lists",
+    "karpathy": "file",
+    "vqa": "files",
+    "daquar": "files",
+    "easy_vqa": "folders",
 }
 """What the splits that a data set has are made of."""
 
@@ -57,6 +73,18 @@ _READERS: dict[Kind, dict[str, Callable[[Path], Contents]]] = {
         "coco": read_coco_objects,
         "yolo": read_yolo,
         "wider": read_wider,
+    },
+    "captions": {
+        "table": read_caption_table,
+        "flickr": read_flickr,
+        "karpathy": read_karpathy,
+        "coco": read_coco_captions,
+    },
+    "questions": {
+        "table": read_question_table,
+        "easy_vqa": read_easy_vqa,
+        "daquar": read_daquar,
+        "vqa": read_vqa,
     },
 }
 
@@ -121,7 +149,8 @@ def open_with_faults(
     root = Path(path)
     layout = _find_format(root, kind)
     contents = _READERS[kind][layout](root)
-    if split_file is not None or not any(contents.splits.values()) or not contents.classes:
+    has_classes = kind in TEXTS or contents.classes
+    if split_file is not None or not any(contents.splits.values()) or not has_classes:
         raise_faults(root, contents.faults)
     found, notes = contents.splits, list(contents.notes)
     if split_file is not None:
@@ -133,7 +162,7 @@ def open_with_faults(
             notes.append(f"{root}: {unlisted} images aren't listed in {split_file} and were left out.")
     else:
         splits, origin = _cut(dict(found), _ORIGINS[layout], val_fraction, split_seed)
-    notes += [*_note_classes(root, contents, kind), *note_splits(root, splits)]
+    notes += [*(_note_classes(root, contents, kind) if kind not in TEXTS else ()), *note_splits(root, splits)]
     opened = AnnotatedImages(
         root, ALL, splits, found, contents.classes, layout, origin, numbers=contents.numbers, notes=tuple(notes)
     )
@@ -188,7 +217,12 @@ def _find_folder_format(root: Path, kind: Kind) -> str:
         "mask_folder": holds_mask_folders,
         "wider": holds_wider,
         "yolo": holds_yolo,
-        "coco": find_coco_files,
+        "coco": holds_coco_captions if kind == "captions" else find_coco_files,
+        "flickr": holds_flickr,
+        "karpathy": holds_karpathy,
+        "easy_vqa": holds_easy_vqa,
+        "daquar": holds_daquar,
+        "vqa": holds_vqa,
     }
     layout = next((name for name, holds in held.items() if name in _READERS[kind] and holds(root)), None)
     # whose readers say what is missing

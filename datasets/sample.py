@@ -14,6 +14,9 @@ key                   in a ``Record``             in a ``Sample``               
                       ymax of its ``label``
 ``full_boxes``        -                           float32, in the picture's pixels   a list of B of them
 ``objects``           an ``Objects``              see below                          lists of B tensors
+``captions``          a tuple of text             the same                           a list of B of them
+``questions``         a tuple of ``Question``     the same                           a list of B of them
+``image_id``          what COCO's files call it   -                                  -
 ====================  ==========================  =================================  ==========================
 
 Mask values are indices of classes, and 255 (``IGNORED``) where a pixel counts for nothing. Where a pixel may be of
@@ -27,6 +30,9 @@ all; each is a list in a batch: ``boxes`` float32 ``[M, 4]`` and ``classes`` int
 evaluation, in pixels of the picture: ``full_boxes`` float32 ``[N, 4]``, ``full_classes`` int64, ``full_ignored`` bool,
 ``full_areas`` float64 in square pixels, ``full_sets`` int64 (WIDER FACE's), ``full_masks``. A record with ``objects``
 has ``labels`` too: the classes that it shows.
+
+Text stays text: only whoever trains knows its vocabulary. The questions of a batch also stand in its context, because a
+head may read them, and their answers not.
 
 A patient, person, animal or thing is a ``subject`` if several images may show the same one; images of one subject are
 never on both sides of a cut. No network sees it, so it isn't encoded.
@@ -48,6 +54,7 @@ from ..backbones.errors import UserError, did_you_mean
 from .boxes import Box, boxes_fault
 from .file_state import FileState
 from .objects import Objects, encode_objects
+from .questions import Question
 from .regions import draw_regions
 
 _MASK_HINT = " What values of masks are called a list of classes says, a file classes.txt beside the pictures."
@@ -85,7 +92,8 @@ class Sample:
     """Height and width of the picture after its EXIF rotation, in pixels."""
     valid_size: tuple[int, int]
     """Height and width of the part of the canvas, from its top left corner, that is picture."""
-    targets: dict[str, Tensor]
+    targets: dict[str, Any]
+    """See the module's table: tensors, and text."""
     windows: Tensor | None = None
     """int64 ``[T, 2]``: where each window's top left corner lies in the picture, in pixels; None without windows."""
     state: FileState | None = None
@@ -118,6 +126,8 @@ class Context:
     windows: Tensor | None = None
     """int64 ``[T, 3]``, where the images are windows of larger pictures: for each the place of its picture among the
     ``B``, and its top and left there. ``valid_sizes`` are then those of the pictures."""
+    questions: tuple[tuple[str, ...], ...] | None = None
+    """Of each of the ``B`` images what is asked about it, where anything is."""
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Context":
         """Return the context with its tensors on ``device``."""
@@ -148,8 +158,8 @@ class Batch:
     features: dict[str, Tensor] | None
     """Stored features by level; None in a batch of images."""
     context: Context
-    targets: dict[str, Tensor | list[Tensor]]
-    """See the module's table; a list where samples differ in shape."""
+    targets: dict[str, Tensor | list[Any]]
+    """See the module's table; a list where samples differ in shape, and of text."""
     indices: Tensor
     """int64 ``[B]``: the place of each record in the data set."""
     names: list[str]
@@ -195,8 +205,10 @@ class Batch:
         )
 
 
-def _move(value: Tensor | list[Tensor], move: Any) -> Any:
-    return [move(one) for one in value] if isinstance(value, list) else move(value)
+def _move(value: Tensor | list[Any], move: Any) -> Any:
+    if isinstance(value, Tensor):
+        return move(value)
+    return [move(one) if isinstance(one, Tensor) else one for one in value]
 
 
 def collate(samples: Sequence[Sample | BadSample]) -> Batch:
@@ -213,6 +225,7 @@ def collate(samples: Sequence[Sample | BadSample]) -> Batch:
             valid_sizes=_sizes([sample.valid_size for sample in good]),
             original_sizes=_sizes([sample.original_size for sample in good]),
             windows=windows,
+            questions=_questions(good),
         ),
         targets={
             key: _join(key, [sample.targets[key] for sample in good]) for key in (good[0].targets if good else ())
@@ -222,6 +235,14 @@ def collate(samples: Sequence[Sample | BadSample]) -> Batch:
         skipped=[sample for sample in samples if isinstance(sample, BadSample)],
         states={sample.index: sample.state for sample in samples if sample.state is not None},
     )
+
+
+def _questions(samples: Sequence[Sample]) -> tuple[tuple[str, ...], ...] | None:
+    """Return the text of the questions about each image, where there are any."""
+    if not samples or "questions" not in samples[0].targets:
+        return None
+    found: list[tuple[Question, ...]] = [sample.targets["questions"] for sample in samples]
+    return tuple(tuple(question.text for question in asked) for asked in found)
 
 
 def _sizes(sizes: list[tuple[int, int]]) -> Tensor:
@@ -239,11 +260,13 @@ def _join_windows(samples: Sequence[Sample]) -> Tensor | None:
     return torch.cat(found)
 
 
+#: Targets that are text.
+_TEXTS = ("captions", "questions")
 #: Targets that are as large as the picture, or as many as its objects: a list even where they happen to agree.
-_RAGGED = ("boxes", "classes", "masks")
+_RAGGED = ("boxes", "classes", "masks", *_TEXTS)
 
 
-def _join(key: str, values: list[Tensor]) -> Tensor | list[Tensor]:
+def _join(key: str, values: list[Any]) -> Tensor | list[Any]:
     ragged = key in _RAGGED or key.startswith("full_")
     alike = not ragged and all(value.shape == values[0].shape for value in values)
     return torch.stack(values) if alike else values
@@ -263,13 +286,13 @@ class TargetEncoder:
         self.draws_regions = draws_regions
         self._index = {name: index for index, name in enumerate(self.classes)}
 
-    def __call__(self, record: Record) -> dict[str, Tensor]:
+    def __call__(self, record: Record) -> dict[str, Any]:
         """Return the record's targets as the module's table says.
 
         Raises:
             DataError: A class that isn't among ``classes``, naming the image.
         """
-        encoded = {}
+        encoded: dict[str, Any] = {key: record.targets[key] for key in _TEXTS if key in record.targets}
         if "label" in record.targets:
             encoded["label"] = torch.tensor(self._find(record.targets["label"], record), dtype=torch.int64)
         if "labels" in record.targets:

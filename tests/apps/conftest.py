@@ -150,6 +150,33 @@ def _disc(image: Image.Image, generator: random.Random, place: int) -> tuple[int
 
 
 @pytest.fixture(scope="session")
+def caption_table(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of the pictures, 33 of train and 15 of val, with two captions each, in as many rows."""
+    table = tmp_path_factory.mktemp("captions") / "captions.csv"
+    rows = ["path,caption,split"]
+    for picture in sorted(pictures.rglob("*.png")):
+        split, colour = picture.parts[-3:-1]
+        rows += [f"{picture},A {colour} disc on grey noise.,{split}", f'{picture},"One round thing, {colour}",{split}']
+    table.write_text("\n".join(rows) + "\n")
+    return table
+
+
+@pytest.fixture(scope="session")
+def question_table(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of the pictures, 33 of train and 15 of val, with three questions each, in as many rows."""
+    table = tmp_path_factory.mktemp("questions") / "questions.csv"
+    rows = ["path,question,answer,question_type,answer_type,split"]
+    for place, picture in enumerate(sorted(pictures.rglob("*.png"))):
+        split, colour = picture.parts[-3:-1]
+        other = list(COLOURS)[place % 3]
+        rows.append(f"{picture},What colour is the disc?,{colour},what colour,other,{split}")
+        rows.append(f"{picture},Is the disc {other}?,{'yes' if other == colour else 'no'},is the,yes/no,{split}")
+        rows.append(f"{picture},How many discs are there?,1,how many,number,{split}")
+    table.write_text("\n".join(rows) + "\n")
+    return table
+
+
+@pytest.fixture(scope="session")
 def label_voc(label_table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pictures of the table as a folder in the VOC layout."""
     root = tmp_path_factory.mktemp("voc")
