@@ -21,6 +21,7 @@ _CLASSES_SHOWN = 40
 _CLASS_COLUMNS = (
     {"iou": "IoU", "recall": "recall", "precision": "precision"},
     {"objects": "objects", "ap": "AP", "ap50": "AP50"},
+    {"questions": "questions", "vqa_accuracy": "accuracy"},
 )
 
 

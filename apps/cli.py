@@ -32,6 +32,7 @@ class Command:
 #: App name -> one line for ``onetrunk --help``. The app's module ``main`` holds its ``COMMANDS``.
 APPS = {
     "backbones": "list the trunks: sizes, levels, weight sets, what is at hand offline",
+    "captioning": "train, evaluate and predict sentences about images",
     "classification": "train, evaluate and predict image labels",
     "data": "write and look at data sets",
     "detection": "train, evaluate and predict boxes around objects, faces too",
@@ -39,6 +40,7 @@ APPS = {
     "localization": "train, evaluate and predict a label and the box around what it names",
     "runs": "list runs, compare two on the same images, weigh what pretraining brought",
     "segmentation": "train, evaluate and predict the class of every pixel",
+    "vqa": "train, evaluate and predict answers to questions about images",
 }
 
 

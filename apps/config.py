@@ -142,6 +142,16 @@ class PlacingOptions(ChangeOptions):
 
 
 @dataclass(kw_only=True)
+class WholePictureOptions(PlacingOptions):
+    """Random changes to pictures that people speak of; none by default."""
+
+    flip: float = 0.0
+    """The probability of a mirror image, in which left is right, and words can't be read."""
+    min_scale: float = 1.0
+    """The smallest share of the picture that a random crop shows, 1 for no crop; what is cut off may be spoken of."""
+
+
+@dataclass(kw_only=True)
 class ZoomOptions(ChangeOptions):
     """Random changes to pictures that any number of boxes can follow."""
 

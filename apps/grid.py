@@ -24,7 +24,8 @@ class Grid(nn.Module):
 
     A cell is normalised (layer norm) before it is projected, because trunks differ in the size of their numbers by
     orders of magnitude. Where it lies is told by sines and cosines of its place (Vaswani 2017, section 3.5), half of
-    them for the row, half for the column, in shares of the canvas, so that maps of several levels agree.
+    them for the row, half for the column, in shares of the canvas, so that maps of several levels agree. Cells of
+    padding come out as zeros, whatever lies there. A vector, such as the embedding, is a map of one cell.
 
     Args:
         levels: The maps it reads.
@@ -43,20 +44,26 @@ class Grid(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Mapping[str, Tensor], context: Context) -> Cells:
-        """Return the cells of a batch's maps ``[B, C, h, w]``."""
+        """Return the cells of a batch's maps ``[B, C, h, w]``, or of its vectors ``[B, C]``."""
         values, masks = [], []
         for level, norm, projection in zip(self.levels, self.norms, self.projections, strict=True):
-            cells = features[level].flatten(2).transpose(1, 2)
-            height, width = features[level].shape[-2:]
+            cells = features[level].flatten(2) if features[level].dim() > 2 else features[level][..., None]
+            height, width = _shape(features[level])
             places = _places(height, width, self.width).to(cells.device)
-            values.append(projection(norm(cells)) + places)
             masks.append(_is_picture(context, height, width))
+            found = projection(norm(cells.transpose(1, 2)))
+            values.append((found + places).masked_fill(~masks[-1][..., None], 0))
         return Cells(self.dropout(torch.cat(values, dim=1)), torch.cat(masks, dim=1))
 
 
 def cell_counts(features: Mapping[str, Tensor], levels: Sequence[str]) -> list[tuple[int, int]]:
     """Return the height and width of each level's map, by which cells are put back into maps."""
-    return [(features[level].shape[-2], features[level].shape[-1]) for level in levels]
+    return [_shape(features[level]) for level in levels]
+
+
+def _shape(level: Tensor) -> tuple[int, int]:
+    """Return the height and width of a map; a vector is one cell."""
+    return (level.shape[-2], level.shape[-1]) if level.dim() > 2 else (1, 1)
 
 
 def mean_cell(cells: Cells) -> Tensor:

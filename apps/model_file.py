@@ -17,7 +17,7 @@ from .task import Task
 
 FORMAT = 1
 #: Apps whose ``task.py`` can rebuild a task from its description.
-_APPS = ("classification", "detection", "localization", "segmentation")
+_APPS = ("captioning", "classification", "detection", "localization", "segmentation", "vqa")
 
 
 def save_model(folder: Path, task: Task, card: Card, *, split: Path | None = None) -> None:
@@ -30,7 +30,9 @@ def save_model(folder: Path, task: Task, card: Card, *, split: Path | None = Non
         split: The file of a split that was cut for this run; it goes with the model.
     """
     make_folder(folder)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in task.state_dict().items()}
+    tied = tied_names(task)
+    state = {name: tensor for name, tensor in task.state_dict().items() if name not in tied}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replacing(folder / "model.safetensors", "wb") as stream:
         stream.write(save(tensors))
     # a trunk that was trained on a canvas is best used on the same
@@ -46,10 +48,25 @@ def save_model(folder: Path, task: Task, card: Card, *, split: Path | None = Non
         "data": card.data,
         "metrics": card.metrics,
         "versions": versions(),
+        **({"tied": tied} if tied else {}),
     }
     replace_json(folder / "model.json", description)
     if split is not None and split.is_file():
         shutil.copyfile(split, folder / "split.csv")
+
+
+def tied_names(task: Task) -> dict[str, str]:
+    """Return the names under which a tensor stands once more, each with its first: language models have such.
+
+    The model file holds each tensor once.
+    """
+    first: dict[int, str] = {}
+    found: dict[str, str] = {}
+    for name, tensor in task.state_dict(keep_vars=True).items():
+        known = first.setdefault(id(tensor), name)
+        if known != name:
+            found[name] = known
+    return found
 
 
 def _find_model(path: Path) -> Path | None:
@@ -110,7 +127,9 @@ def load_model(path: str | Path, *, task: str | None = None) -> Task:
     rebuild = import_module(f".{description['task']}.task", __package__).rebuild_task
     loaded: Task = rebuild(backbone, description)
     try:
-        loaded.load_state_dict(load_file(folder / "model.safetensors"))
+        tensors = load_file(folder / "model.safetensors")
+        tied = {name: tensors[source] for name, source in description.get("tied", {}).items()}
+        loaded.load_state_dict(tensors | tied)
     except Exception as error:  # safetensors, torch and the file system each have their own
         raise UserError(f"'{folder / 'model.safetensors'}' can't be loaded: {error}") from error
     loaded.eval()

@@ -89,6 +89,16 @@ def check_balance(sampling: str, class_weights: str) -> None:
         )
 
 
+def refuse_balance(sampling: str) -> None:
+    """Refuse to draw classes alike where there are none.
+
+    Raises:
+        UserError: Saying so.
+    """
+    if sampling == "balanced":
+        raise UserError("--sampling balanced draws classes equally often, and text has none. Leave it out.")
+
+
 def note_unused_cut(options: TrainingOptions, *, is_cut: bool) -> None:
     """Print a line where options about cutting a validation split were set, and nothing was cut with them.
 

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 RESULTS = "results.json"
 IMAGES = "images.npz"
 PREDICTIONS = ("predictions.json", "predictions.csv")
-_OBJECT_COLUMNS = ("image", "error", "class", "score", "box_xmin", "box_ymin", "box_xmax", "box_ymax")
+#: What rows of predictions may have any number of, and the first columns of a table of them.
+_COLUMNS = {
+    "objects": ("image", "error", "class", "score", "box_xmin", "box_ymin", "box_xmax", "box_ymax"),
+    "answers": ("image", "error", "question", "answer", "probability"),
+}
 
 
 def output_folder(output: str | None, *names: str, overwrite: bool) -> Path | None:
@@ -62,12 +66,13 @@ def write_evaluation(
 def write_predictions(folder: Path, rows: list[dict[str, Any]]) -> None:
     """Write predictions as ``predictions.json`` and, flattened, as ``predictions.csv``: a row an image.
 
-    Of rows with ``objects``, any number in each, the table has a row an object, and one for an image without any.
+    Of rows with ``objects`` or ``answers``, any number in each, the table has a row an object or answer, and one for an
+    image without any.
     """
     replace_json(make_folder(folder) / "predictions.json", rows)
     flat = [_flatten(one) for row in rows for one in _by_object(row)]
     # a table of detections has the same columns where nothing was found
-    first = _OBJECT_COLUMNS if any("objects" in row for row in rows) else ()
+    first = next((columns for key, columns in _COLUMNS.items() if any(key in row for row in rows)), ())
     columns = list(dict.fromkeys([*first, *(column for row in flat for column in row)]))
     with replacing(folder / "predictions.csv") as stream:
         writer = csv.DictWriter(stream, fieldnames=columns)
@@ -107,9 +112,9 @@ def plain_box(box: Sequence[float]) -> dict[str, float]:
 
 
 def _by_object(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a row for each of a row's objects, with what is said of all of them; one for a row without any."""
-    shared = {key: value for key, value in row.items() if key != "objects"}
-    return [{**shared, **one} for one in row.get("objects", [])] or [shared]
+    """Return a row for each of a row's objects or answers, with what is said of all of them; one without any."""
+    shared = {key: value for key, value in row.items() if key not in _COLUMNS}
+    return [{**shared, **one} for key in _COLUMNS for one in row.get(key, [])] or [shared]
 
 
 def _flatten(row: dict[str, Any]) -> dict[str, Any]:

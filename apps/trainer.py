@@ -225,15 +225,31 @@ def describe_trained(task: Task, options: TrainingOptions) -> str:
     return f"{count_trained(task):,} of {parameters:,} parameters are trained{later}"
 
 
-def describe_training(task: Task, splits: Mapping[str, AnnotatedImages], options: TrainingOptions, *, head: str) -> str:
-    """Return two lines on what is about to be trained: trunk, head and parameters; data, split and canvas."""
+def describe_training(
+    task: Task,
+    splits: Mapping[str, AnnotatedImages],
+    options: TrainingOptions,
+    *,
+    head: str,
+    learned: str | None = None,
+) -> str:
+    """Return two lines on what is about to be trained: trunk, head and parameters; data, split and canvas.
+
+    Args:
+        task: The task.
+        splits: What is trained and measured on.
+        options: The command's.
+        head: What it is called.
+        learned: What the data have, where that isn't classes.
+    """
     train = splits["train"]
+    learned = learned or count(len(train.classes), "class", "classes")
     counts = ", ".join(f"{len(images):,} {split}" for split, images in splits.items())
     height, width = task.description["inputs"]["canvas"]
     return (
         f"{options.backbone} ({options.weights}, freeze {options.freeze}) + {head} head: "
         f"{describe_trained(task, options)}\n"
-        f"{options.data}: {count(len(train.classes), 'class', 'classes')}, {counts} images "
+        f"{options.data}: {learned}, {counts} images "
         f"(split: {train.split_origin}); canvas {height}x{width}"
     )
 

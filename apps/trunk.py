@@ -3,9 +3,24 @@
 from collections.abc import Sequence
 
 from ..backbones import Backbone, build_backbone
+from ..backbones.architecture import Options
+from ..backbones.assembly import on_meta
+from ..backbones.catalog import find_builder
+from ..backbones.spec import sorted_levels
 from ..backbones.weights import WeightSource
 from .config import TrainingOptions, canvas_of
 from .option_checks import frozen_epochs
+
+
+def deepest_level(options: TrainingOptions) -> str:
+    """Return the deepest map of a trunk, known before it is built; ``embedding`` of one without maps.
+
+    Raises:
+        UserError: If there is no such trunk.
+    """
+    structure = Options(options.channels, 32, canvas_of(options.image_size))
+    offered = on_meta(find_builder(options.backbone), structure).flow.offered()
+    return ([*sorted_levels(offered)] or ["embedding"])[-1]
 
 
 def build_trunk(

@@ -74,6 +74,15 @@ class Vocabulary:
         special |= {self.start, self.pad} | ({self.unknown} if self.unknown is not None else set())
         return tuple(sorted(special - {self.end}))
 
+    @cached_property
+    def blank(self) -> tuple[int, ...]:
+        """The tokens of white space alone, with which no text may begin: nothing might follow."""
+        if self.kind == "words":
+            return ()
+        tokens = [[number] for number in range(len(self))]
+        texts = self.tokenizer.decode_batch(tokens, skip_special_tokens=False)
+        return tuple(number for number, text in enumerate(texts) if not text.strip())
+
     def encode(self, texts: Sequence[str], *, max_tokens: int) -> Tokens:
         """Return texts as numbers, each cut to ``max_tokens`` tokens between start and end."""
         found = [each.ids for each in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)]

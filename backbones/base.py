@@ -22,9 +22,9 @@ class Backbone(nn.Module):
     """A network as a shared feature extractor.
 
     ``backbone(images)`` takes ``[B, C, H, W]`` float32, normalised, and returns exactly the levels asked for at the
-    build: ``c0`` .. ``c5`` (``[B, C, h, w]``), ``embedding`` (``[B, D]``: what the ImageNet classifier reads),
-    ``logits`` (``[B, 1000]``), an alias such as ``fc7`` or any module path such as ``layer3.5.conv2``. Nothing is
-    computed past the deepest of them, and what none of them needs is not in ``network``.
+    build: ``c0`` .. ``c5`` (``[B, C, h, w]``), ``prepool``, the map that is pooled for ``embedding`` (``[B, D]``: what
+    the ImageNet classifier reads), ``logits`` (``[B, 1000]``), an alias such as ``fc7`` or any module path such as
+    ``layer3.5.conv2``. Nothing is computed past the deepest of them, and what none of them needs is not in ``network``.
 
     Attributes:
         name: As in ``build_backbone``.

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .errors import UserError, did_you_mean
 from .parts import Part
-from .spec import LEVELS, sorted_levels
+from .spec import LEVELS, PREPOOL, sorted_levels
 
 Function = Callable[[nn.Module, Tensor], Tensor]
 
@@ -69,7 +69,8 @@ class Chain:
         Raises:
             UserError: No level, alias or module has that name.
         """
-        path = self.levels.get(level, self.aliases.get(level, level))
+        deepest = {PREPOOL: self.levels[name] for name in sorted_levels(tuple(self.levels))[-1:]}
+        path = {**deepest, **self.aliases, **self.levels}.get(level, level)
         inside = [index for index, step in enumerate(self.steps) if step == path or step.startswith(f"{path}.")]
         if inside:
             return inside[-1], None

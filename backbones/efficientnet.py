@@ -9,6 +9,7 @@ from .architecture import Architecture, Options, refuse_dilation
 from .chain import Chain
 from .errors import UserError
 from .preprocessing import Preprocessing
+from .spec import PREPOOL
 
 STEPS = ("conv_stem", "bn1", "blocks", "conv_head", "bn2", "global_pool", "classifier")
 LEVELS = {
@@ -29,7 +30,7 @@ def build_efficientnet_lite0(options: Options) -> Architecture:
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False, in_chans=options.in_channels)
     return Architecture(
         network=network,
-        flow=Chain.of(network, STEPS, levels=LEVELS),
+        flow=Chain.of(network, STEPS, levels=LEVELS, aliases={PREPOOL: "bn2"}),
         stem=("conv_stem",),
         preprocessing=PREPROCESSING.for_channels(options.in_channels),
         convert=convert_package_names,

@@ -17,7 +17,7 @@ from .errors import UserError, did_you_mean
 from .parts import Part, measure_parts
 from .preprocessing import Preprocessing
 from .shapes_only import ShapesOnly
-from .spec import level_of_stride, sorted_levels
+from .spec import PREPOOL, level_of_stride, sorted_levels
 
 PREFIX = "timm/"
 NEAR_SIZES = (256, 320)
@@ -54,7 +54,7 @@ class TimmFlow:
         """
         modules = dict(network.named_modules())
         for level in levels:
-            if level not in self.offered() and level not in modules:
+            if level not in (*self.offered(), PREPOOL) and level not in modules:
                 near = did_you_mean(level, [*self.offered(), *modules])
                 raise UserError(
                     f"Unknown level '{level}'. Known: {', '.join(self.offered())}, and the path of any module.{near}"
@@ -63,13 +63,13 @@ class TimmFlow:
         if not flow.needs_head:
             indices = [self.indices[level] for level in levels]
             network.prune_intermediate_layers(indices, prune_norm=True, prune_head=True)  # type: ignore[operator]
-        elif set(levels) <= {*self.indices, "embedding"}:
+        elif set(levels) <= {*self.indices, PREPOOL, "embedding"}:
             network.reset_classifier(0)  # type: ignore[operator]
         return flow
 
     def taps(self) -> list[str]:
         """Return the modules that must be hooked."""
-        return [level for level in self.levels if level not in self.offered()]
+        return [level for level in self.levels if level not in (*self.offered(), PREPOOL)]
 
     def run(self, network: nn.Module, images: Tensor, tapped: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the levels of ``cut``; maps in NHWC arrive as ``[B, C, h, w]``.
@@ -103,6 +103,8 @@ class TimmFlow:
 
     def _head(self, network: nn.Module, last: Tensor) -> dict[str, Tensor]:
         found = {}
+        if PREPOOL in self.levels:
+            found[PREPOOL] = _as_map(network, last)
         if "embedding" in self.levels:
             found["embedding"] = network.forward_head(last, pre_logits=True)  # type: ignore[operator]
         if "logits" in self.levels or self.taps():
@@ -148,6 +150,18 @@ def _maps(
     )
     last, maps = output if needs_last else (None, output)
     return last, dict(zip(indices, maps, strict=True))
+
+
+def _as_map(network: nn.Module, last: Tensor) -> Tensor:
+    """Return what the network pools as ``[B, C, h, w]``.
+
+    Raises:
+        UserError: It is no map.
+    """
+    if last.ndim != 4:
+        raise UserError(f"{type(network).__name__} pools tokens, not a map, so it has no level '{PREPOOL}'.")
+    is_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+    return last.permute(0, 3, 1, 2) if is_last else last
 
 
 def build_timm(name: str, options: Options) -> Architecture:

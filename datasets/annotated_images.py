@@ -28,11 +28,12 @@ class AnnotatedImages:
     """As ``splits``, but before anything was cut; the only key is the empty text where there were no splits."""
     classes: tuple[str, ...]
     """The same whichever split was opened: in the order that the data set gives them, else the sorted ones of
-    ``train``, or of everything where there are no splits."""
+    ``train``, or of everything where there are no splits. Empty where images have texts instead."""
     format: str
-    """``image_folder``, ``table``, ``voc``, ``mask_folder``, ``coco``, ``yolo`` or ``wider``."""
+    """``image_folder``, ``table``, ``voc``, ``mask_folder``, ``coco``, ``yolo`` or ``wider``; of captions also
+    ``flickr`` or ``karpathy``; of questions ``vqa``, ``daquar`` or ``easy_vqa``."""
     splits_origin: str
-    """Where ``splits`` come from: ``folders``, ``column``, ``lists`` (of VOC), ``files`` (of COCO and WIDER FACE),
+    """Where ``splits`` come from: ``folders``, ``column``, ``lists`` (of VOC and Flickr8k), ``files`` (such as COCO's),
     ``file``, ``seeded 0.2 of train, seed 0``, or ``fold 2 of 5, seed 0 of train+val``."""
     numbers: Mapping[str, int] = field(default_factory=dict)
     """What the data set's own files call the classes, such as COCO's category ids, where they have numbers."""
@@ -77,7 +78,8 @@ class AnnotatedImages:
             )
         selected = replace(self, split=name)
         if not selected.records:
-            hint = "no image is in any split" if name == ALL else "a class is cut from two images on"
+            unit = "a class" if self.classes else "a data set"
+            hint = "no image is in any split" if name == ALL else f"{unit} is cut from two images on"
             raise DataError(f"{self.root}: the split '{name}' is empty; {hint}.")
         TargetEncoder(self.classes).check(selected.records)
         return selected

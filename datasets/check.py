@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .annotated_images import AnnotatedImages
 from .box_findings import check_boxes
+from .caption_findings import check_captions, count_captions
 from .duplicates import find_duplicates
 from .findings import Finding, Report, by_severity
 from .image_findings import check_pictures, count_pictures
@@ -14,7 +15,8 @@ from .label_findings import check_labels, count_classes
 from .mask_findings import check_masks, count_pixels
 from .object_findings import check_objects, count_objects
 from .objects import note_objects
-from .open import Kind, guess_kind, open_with_faults
+from .open import TEXTS, Kind, guess_kind, open_with_faults
+from .question_findings import check_questions, count_questions
 from .sample import DataError, Record
 
 _CHUNK = 64
@@ -35,7 +37,7 @@ def check_dataset(
     workers: int = 8,
     track: Track = lambda inspected, total: inspected,
 ) -> Report:
-    """Look at all of a data set: labels, masks, boxes or objects, every picture, and duplicates.
+    """Look at all of a data set: labels, masks, boxes, objects or texts, every picture, and duplicates.
 
     Pictures are decoded whole, and duplicates are the same byte for byte. Damage is found where Pillow's decoders
     report it. Those of JPEG and WebP conceal some: parts of such a picture may be garbled.
@@ -63,7 +65,9 @@ def check_dataset(
         *(check_masks(images, by_name) if kind == "masks" else ()),
         *(check_boxes(images, by_name) if kind == "boxes" else ()),
         *(check_objects(images, by_name) if kind == "objects" else ()),
-        *check_labels(images, kind=kind),
+        *(check_captions(images) if kind == "captions" else ()),
+        *(check_questions(images) if kind == "questions" else ()),
+        *(check_labels(images, kind=kind) if kind not in TEXTS else ()),
         *find_duplicates(images.splits, {path: each.digest for path, each in facts.items()}),
         *(Finding("warning", "note", note) for note in images.notes if note not in told),
         *check_pictures(by_name),
@@ -74,7 +78,7 @@ def check_dataset(
         kind=kind,
         split_origin=images.splits_origin,
         counts={
-            **_count(images, records, by_name),
+            **_count(images, records, by_name, kind),
             **({"pixels": count_pixels(images)} if kind == "masks" else {}),
             **({"objects": count_objects(images)} if kind == "objects" else {}),
         },
@@ -111,11 +115,20 @@ def _sort(inspected: Iterable[_Inspected]) -> tuple[dict[Path, ImageFacts], list
     return facts, bad
 
 
-def _count(images: AnnotatedImages, records: Sequence[Record], facts: dict[str, ImageFacts]) -> dict[str, object]:
+def _count(
+    images: AnnotatedImages, records: Sequence[Record], facts: dict[str, ImageFacts], kind: Kind
+) -> dict[str, object]:
     return {
         "images": len(records),
         "readable": len(facts),
-        "classes": len(images.classes),
-        "splits": count_classes(images),
+        **(_count_texts(images, kind) if kind in TEXTS else _count_labels(images)),
         **count_pictures(facts),
     }
+
+
+def _count_texts(images: AnnotatedImages, kind: Kind) -> dict[str, object]:
+    return {"texts": count_captions(images) if kind == "captions" else count_questions(images)}
+
+
+def _count_labels(images: AnnotatedImages) -> dict[str, object]:
+    return {"classes": len(images.classes), "splits": count_classes(images)}

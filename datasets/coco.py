@@ -31,7 +31,9 @@ from .splits import SPLITS, find_split_in
 _ROBOFLOW = "_annotations.coco.json"
 
 
-class _Picture(NamedTuple):
+class Picture(NamedTuple):
+    """A picture of a file, with its annotations."""
+
     path: Path
     name: str
     size: tuple[int, int]
@@ -44,7 +46,7 @@ class _Split(NamedTuple):
     source: Path
     categories: dict[int, str]
     stuff: set[int]
-    pictures: list[_Picture]
+    pictures: list[Picture]
 
 
 def find_coco_files(root: Path) -> dict[str, Path]:
@@ -52,13 +54,13 @@ def find_coco_files(root: Path) -> dict[str, Path]:
     if root.is_file():
         return {"": root}
     found: dict[str, Path] = {}
-    for path in _annotation_files(root):
+    for path in annotation_files(root):
         words = path.parent.name if path.name == _ROBOFLOW else path.stem
         found.setdefault(find_split_in(words) or "", path)
     return found if set(found) == {""} else {split: found[split] for split in SPLITS if split in found}
 
 
-def _annotation_files(root: Path) -> list[Path]:
+def annotation_files(root: Path) -> list[Path]:
     """Return the JSON files of a folder, COCO's instances before stuff before anything else."""
     files = [*sorted((root / "annotations").glob("*.json")), *sorted(root.glob(f"*/{_ROBOFLOW}"))]
     files += [path for path in sorted(root.glob("*.json")) if not _is_list(path)]
@@ -75,9 +77,9 @@ def _is_list(path: Path) -> bool:
         return False  # what is wrong with it is said where it is read
 
 
-def _note_unread(root: Path, files: Mapping[str, Path]) -> list[str]:
+def note_unread(root: Path, files: Mapping[str, Path]) -> list[str]:
     """Return a note on JSON files that aren't read."""
-    unread = [path for path in _annotation_files(root) if path not in files.values()] if root.is_dir() else []
+    unread = [path for path in annotation_files(root) if path not in files.values()] if root.is_dir() else []
     if not unread:
         return []
     read = ", ".join(path.name for path in files.values())
@@ -165,7 +167,7 @@ def read_coco_objects(root: Path) -> Contents:
 
 def _read_files(root: Path, *, needs_sizes: bool = True) -> tuple[Contents, dict[str, _Split]]:
     files = find_coco_files(root)
-    contents = Contents({}, notes=_note_unread(root, files))
+    contents = Contents({}, notes=note_unread(root, files))
     folder = root if root.is_dir() else root.parent
     return contents, {split: _read_file(path, folder, split, contents, needs_sizes) for split, path in files.items()}
 
@@ -176,15 +178,15 @@ def _read_file(path: Path, root: Path, split: str, contents: Contents, needs_siz
         categories = {int(each["id"]): str(each["name"]) for each in plain["categories"]}
         stuff = {int(each["id"]) for each in plain["categories"] if each.get("isthing", 1) == 0}
         annotations = _group_annotations(plain.get("annotations", []), categories, path, contents)
-        images = plain["images"] if needs_sizes else list(map(_with_size, plain["images"]))
-        pictures = _make_pictures(images, annotations, _picture_folders(root, path, split), root)
+        images = plain["images"] if needs_sizes else list(map(with_size, plain["images"]))
+        pictures = make_pictures(images, annotations, picture_folders(root, path, split), root)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: this can't be read as COCO annotations ({type(error).__name__}: {error}).") from error
     if not pictures:
         raise DataError(f"{path}: the list of images is empty.")
     for image_id in list(annotations)[:3]:
         contents.faults.append(f"{path}: annotations are of image {image_id}, which isn't in the list of images.")
-    return _Split(path, categories, stuff, _drop_repeated(pictures, path, contents))
+    return _Split(path, categories, stuff, drop_repeated(pictures, path, contents))
 
 
 def _group_annotations(
@@ -203,26 +205,27 @@ def _group_annotations(
     return grouped
 
 
-def _make_pictures(
+def make_pictures(
     images: list[Mapping[str, Any]],
     annotations: dict[Any, list[Mapping[str, Any]]],
     folders: list[Path],
     root: Path,
-) -> list[_Picture]:
+) -> list[Picture]:
     """Return the pictures sorted by name, and take their annotations out of the others."""
     pictures = []
     for image in sorted(images, key=lambda each: str(each["file_name"])):
-        found = _find_picture(str(image["file_name"]), folders)
+        found = find_picture(str(image["file_name"]), folders)
         size = (int(image["height"]), int(image["width"]))
-        pictures.append(_Picture(found, _name(found, root), size, annotations.pop(image["id"], []), image["id"]))
+        pictures.append(Picture(found, relative_name(found, root), size, annotations.pop(image["id"], []), image["id"]))
     return pictures
 
 
-def _with_size(image: Mapping[str, Any]) -> dict[str, Any]:
+def with_size(image: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of the list of images with 0 for a size that it doesn't state."""
     return {**image, "height": image.get("height") or 0, "width": image.get("width") or 0}
 
 
-def _drop_repeated(pictures: list[_Picture], path: Path, contents: Contents) -> list[_Picture]:
+def drop_repeated(pictures: list[Picture], path: Path, contents: Contents) -> list[Picture]:
     """Return the pictures without those whose id or file was there before, which become faults."""
     seen: set[int | str] = set()
     kept = []
@@ -235,21 +238,27 @@ def _drop_repeated(pictures: list[_Picture], path: Path, contents: Contents) -> 
     return kept
 
 
-def _picture_folders(root: Path, source: Path, split: str) -> list[Path]:
+def picture_folders(root: Path, source: Path, split: str) -> list[Path]:
     """Return where pictures may lie, the likeliest first."""
     named = source.stem.split("_")[-1]  # train2017
-    base = source.parent.parent if source.parent.name == "annotations" else source.parent
+    base = base_of(source)
     folders = [root, base, base / "images", base / named, base / "images" / named, source.parent]
     folders += [base / split, base / "images" / split] if split else []
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
 
-def _find_picture(file_name: str, folders: list[Path]) -> Path:
+def base_of(source: Path) -> Path:
+    """Return the folder of a data set by its file of annotations."""
+    return source.parent.parent if source.parent.name == "annotations" else source.parent
+
+
+def find_picture(file_name: str, folders: list[Path]) -> Path:
     """Return where a picture is; where it isn't, the first place it was looked for."""
     return next((folder / file_name for folder in folders if (folder / file_name).is_file()), folders[0] / file_name)
 
 
-def _name(path: Path, root: Path) -> str:
+def relative_name(path: Path, root: Path) -> str:
+    """Return how manifests name a picture: its path below the root where it is there."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
@@ -272,7 +281,7 @@ def _join_categories(splits: Mapping[str, _Split]) -> dict[int, str]:
     return joined
 
 
-def _mask_record(picture: _Picture, found: _Split) -> Record:
+def _mask_record(picture: Picture, found: _Split) -> Record:
     regions, fault = [], None
     for each in picture.annotations:
         try:
@@ -299,14 +308,14 @@ def _region(annotation: Mapping[str, Any], size: tuple[int, int], found: _Split)
     )
 
 
-def _box_record(picture: _Picture, objects: list[Mapping[str, Any]], found: _Split) -> Record:
+def _box_record(picture: Picture, objects: list[Mapping[str, Any]], found: _Split) -> Record:
     boxes = [_read_box(each, picture, found) for each in objects]
     names = dict.fromkeys(found.categories[each["category_id"]] for each in objects)
     targets = {"label": one_label(tuple(names), picture.path), "boxes": keep_sound(boxes)}
     return Record(picture.path, targets, picture.name)
 
 
-def _read_objects(picture: _Picture, found: _Split, contents: Contents) -> Objects:
+def _read_objects(picture: Picture, found: _Split, contents: Contents) -> Objects:
     """Return the objects of a picture; those whose box isn't one become faults."""
     boxes: list[Box] = []
     for each in picture.annotations:
@@ -327,7 +336,7 @@ def _read_objects(picture: _Picture, found: _Split, contents: Contents) -> Objec
     )
 
 
-def _read_box(annotation: Mapping[str, Any], picture: _Picture, found: _Split) -> Box:
+def _read_box(annotation: Mapping[str, Any], picture: Picture, found: _Split) -> Box:
     try:
         left, top, width, height = map(float, annotation["bbox"])
     except (KeyError, TypeError, ValueError) as error:

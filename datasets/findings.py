@@ -36,13 +36,14 @@ class Report:
     """The folder or table."""
     format: str
     kind: Kind
-    """What it was looked at for: labels, masks, boxes or objects."""
+    """What it was looked at for: labels, masks, boxes, objects, captions or questions."""
     split_origin: str
     """Where the splits come from, as ``AnnotatedImages.splits_origin``."""
     counts: Mapping[str, Any]
     """Plain numbers: ``images``, ``readable``, ``classes``, ``splits`` (images of each class by split), ``formats``,
     ``modes``, and ``width`` and ``height`` in pixels (``min``, ``median``, ``max``); of masks also ``pixels``, of
-    objects ``objects`` (of each class by split, of ignored ones under ``""``)."""
+    objects ``objects`` (of each class by split, of ignored ones under ``""``). Of captions and questions ``texts``
+    (numbers by split, ``count_texts``) stands in place of ``classes`` and ``splits``."""
     findings: tuple[Finding, ...]
     """From the worst on."""
 

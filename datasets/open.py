@@ -1,6 +1,6 @@
 """Opening a data set: finding out what a path is, or saying why it can't be used."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -19,7 +19,8 @@ from .mask_folder import holds_mask_folders, read_mask_folder
 from .question_table import read_question_table
 from .sample import DataError, Record
 from .splits import ALL, apply_split, read_split, stratified_split
-from .table import TABLE_EXTENSIONS, kind_of_table, read_box_table, read_mask_table, read_object_table, read_table
+from .table import kind_of_table, read_box_table, read_mask_table, read_object_table, read_table
+from .table_files import TABLE_EXTENSIONS
 from .voc import (
     find_voc_below,
     holds_voc,
@@ -91,7 +92,26 @@ _READERS: dict[Kind, dict[str, Callable[[Path], Contents]]] = {
 
 _YAML = (".yaml", ".yml")
 
-_MORE_LAYOUTS = "WIDER FACE (wider_face_split, WIDER_train), YOLO's text files (data.yaml, or images and labels)"
+_VOC = "the VOC layout (JPEGImages, Annotations)"
+
+_BOX_TABLE = "COCO JSON files, and a table with the columns path, label, xmin, ymin, xmax, ymax"
+
+_UNDERSTOOD: dict[Kind, str] = {
+    "boxes": f"{_VOC}, {_BOX_TABLE}",
+    "objects": (
+        f"{_VOC}, WIDER FACE (wider_face_split, WIDER_train), YOLO's text files (data.yaml, or images and labels), "
+        f"{_BOX_TABLE}"
+    ),
+    "captions": (
+        "Flickr8k's captions.txt or Flickr8k.token.txt, Flickr30k's results.csv, COCO's captions_*.json, Karpathy's "
+        "dataset_*.json, and a table with the columns path and caption"
+    ),
+    "questions": (
+        "VQA's *_questions.json, DAQUAR's files, easy-VQA's folders, and a table with the columns path, question and "
+        "answer"
+    ),
+}
+"""Of kinds that have no layout of folders to fall back on, what is understood."""
 
 
 def open_dataset(
@@ -112,8 +132,10 @@ def open_dataset(
 
     Args:
         path: A folder with class folders (see ``image_folder.py``), a folder in the VOC layout (see ``voc.py``), or a
-            CSV or Parquet table (see ``table.py``). For masks see ``mask_folder.py`` and ``coco.py``, for objects also
-            ``yolo.py`` and ``wider_face.py``.
+            table: CSV, Parquet or JSON lines (see ``table.py``). For masks see ``mask_folder.py`` and ``coco.py``, for
+            objects also ``yolo.py`` and ``wider_face.py``; for captions ``caption_table.py``, ``flickr8k.py``,
+            ``coco_captions.py`` and ``karpathy.py``; for questions ``question_table.py``, ``vqa.py``, ``daquar.py`` and
+            ``easy_vqa.py``.
         split: ``train``, ``val``, ``test`` or a synonym, or ``all``.
         kind: What has to be known of each image; the same folder may hold several.
         split_seed: The seed of the cut.
@@ -162,7 +184,8 @@ def open_with_faults(
             notes.append(f"{root}: {unlisted} images aren't listed in {split_file} and were left out.")
     else:
         splits, origin = _cut(dict(found), _ORIGINS[layout], val_fraction, split_seed)
-    notes += [*(_note_classes(root, contents, kind) if kind not in TEXTS else ()), *note_splits(root, splits)]
+    notes += [*(_note_layouts(root, layout, kind) if kind in TEXTS else _note_classes(root, contents, kind))]
+    notes += note_splits(root, splits)
     opened = AnnotatedImages(
         root, ALL, splits, found, contents.classes, layout, origin, numbers=contents.numbers, notes=tuple(notes)
     )
@@ -173,20 +196,42 @@ def guess_kind(path: Path | str) -> Kind:
     """Return what a data set seems to be made for, where nobody says it.
 
     A VOC folder is taken for one of labels; of COCO files their regions decide, of a table its columns. Boxes are taken
-    for those of any number of objects, which localization's are a case of.
+    for those of any number of objects, which localization's are a case of. COCO's captions count where no file with
+    objects lies beside them.
     """
     root = Path(path)
+    suffix = root.suffix.lower()
     if root.is_dir():
-        if holds_voc(root):
-            return "labels"
-        if holds_mask_folders(root):
-            return "masks"
-        return "objects" if holds_wider(root) or holds_yolo(root) else guess_coco_kind(root) or "labels"
-    if root.suffix.lower() == ".json":
-        return guess_coco_kind(root) or "labels"
-    if root.suffix.lower() in _YAML:
+        return _guess_folder(root)
+    if suffix in TABLE_EXTENSIONS and not holds_flickr(root):
+        return kind_of_table(root) if root.exists() else "labels"
+    if suffix in _YAML:
         return "objects"
-    return kind_of_table(root) if root.suffix.lower() in TABLE_EXTENSIONS and root.exists() else "labels"
+    return (guess_coco_kind(root) if suffix == ".json" else None) or _guess_texts(root) or "labels"
+
+
+def _guess_folder(root: Path) -> Kind:
+    if holds_voc(root):
+        return "labels"
+    if holds_mask_folders(root):
+        return "masks"
+    if holds_wider(root) or holds_yolo(root):
+        return "objects"
+    return guess_coco_kind(root) or _guess_texts(root) or _guess_tables(root) or "labels"
+
+
+def _guess_tables(root: Path) -> Kind | None:
+    """Return the kind of texts of which a table lies beside the one folder of its pictures, which is no class."""
+    entries = list(root.iterdir())
+    tables = [path for path in entries if path.suffix.lower() in TABLE_EXTENSIONS]
+    if sum(path.is_dir() for path in entries) > 1:
+        return None
+    return next((kind for kind in TEXTS if any(_is_table_of(path, kind) for path in tables)), None)
+
+
+def _guess_texts(root: Path) -> Kind | None:
+    """Return the kind of a folder or file of texts; None where it is none."""
+    return next((kind for kind in TEXTS if any(_find_held(root, kind))), None)
 
 
 def _find_format(root: Path, kind: Kind) -> str:
@@ -195,13 +240,20 @@ def _find_format(root: Path, kind: Kind) -> str:
         raise DataError(f"{root}: there is no such file or folder.{near}")
     if root.is_dir():
         return _find_folder_format(root, kind)
+    if kind in TEXTS and (held := next(_find_held(root, kind), None)):
+        return held
     if root.suffix.lower() in TABLE_EXTENSIONS:
         return "table"
     if kind != "labels" and root.suffix.lower() == ".json":
-        return "coco"
+        return "vqa" if kind == "questions" else "coco"
     if kind == "objects" and root.suffix.lower() in _YAML:
         return "yolo"
-    files = {"labels": "", "objects": ", a COCO JSON file or YOLO's data.yaml"}.get(kind, " or a COCO JSON file")
+    files = {
+        "labels": "",
+        "objects": ", a COCO JSON file or YOLO's data.yaml",
+        "captions": ", a COCO or Karpathy JSON file or Flickr8k's captions.txt",
+        "questions": " or a VQA JSON file",
+    }.get(kind, " or a COCO JSON file")
     raise DataError(
         f"{root}: a data set is a folder or a table ({', '.join(TABLE_EXTENSIONS)}){files}, not a file like this. The "
         f"folder around it holds {describe_folder(root.parent)}."
@@ -209,32 +261,71 @@ def _find_format(root: Path, kind: Kind) -> str:
 
 
 def _find_folder_format(root: Path, kind: Kind) -> str:
-    if not holds_voc(root) and (below := find_voc_below(root)):
+    if kind not in TEXTS and not holds_voc(root) and (below := find_voc_below(root)):
         names = " or ".join(f"'{folder}'" for folder in below)
         raise DataError(f"{root}: the VOC layout (JPEGImages, Annotations) begins below it. Did you mean {names}?")
+    # without any, these readers say what is missing
+    fallback = {"labels": "image_folder", "masks": "mask_folder"}
+    if layout := next(_find_held(root, kind), fallback.get(kind)):
+        return layout
+    near = _find_texts_near(root, kind) if kind in TEXTS else []
+    hint = f" Did you mean {' or '.join(f'{str(path)!r}' for path in near)}?" if near else ""
+    raise DataError(
+        f"{root}: no {kind} found; it holds {describe_folder(root)}. Understood are: {_UNDERSTOOD[kind]}, given by its "
+        f"own path.{hint}"
+    )
+
+
+def _find_held(root: Path, kind: Kind) -> Iterator[str]:
+    """Return the layouts of a kind that a folder, or a file of texts, has; the first counts."""
     held: dict[str, Callable[[Path], object]] = {
         "voc": holds_voc_masks if kind == "masks" else holds_voc,
         "mask_folder": holds_mask_folders,
         "wider": holds_wider,
         "yolo": holds_yolo,
-        "coco": holds_coco_captions if kind == "captions" else find_coco_files,
+        "karpathy": holds_karpathy,  # put beside other captions for its splits
         "flickr": holds_flickr,
-        "karpathy": holds_karpathy,
+        "coco": holds_coco_captions if kind == "captions" else find_coco_files,
         "easy_vqa": holds_easy_vqa,
         "daquar": holds_daquar,
         "vqa": holds_vqa,
     }
-    layout = next((name for name, holds in held.items() if name in _READERS[kind] and holds(root)), None)
-    # whose readers say what is missing
-    layout = layout or {"labels": "image_folder", "masks": "mask_folder"}.get(kind)
-    if layout is not None:
-        return layout
-    more = f"{_MORE_LAYOUTS}, " if kind == "objects" else ""
-    raise DataError(
-        f"{root}: no {kind} found; it holds {describe_folder(root)}. Understood are: the VOC layout (JPEGImages, "
-        f"Annotations), {more}COCO JSON files, and a table with the columns path, label, xmin, ymin, xmax, ymax, given "
-        "by its own path."
-    )
+    return (name for name, holds in held.items() if name in _READERS[kind] and holds(root))
+
+
+def _find_texts_near(root: Path, kind: Kind) -> list[Path]:
+    """Return the tables of texts in a folder, else the folders beside, above or below it that hold texts."""
+    entries = sorted(root.iterdir())
+    tables = [path for path in entries if path.suffix.lower() in TABLE_EXTENSIONS]
+    if found := [path for path in tables if _is_table_of(path, kind)]:
+        return found
+    folders = [*(path for path in entries if path.is_dir()), *([root.parent] if root.parent != root else [])]
+    return [path for path in folders if _holds_texts(path, kind)]
+
+
+def _holds_texts(path: Path, kind: Kind) -> bool:
+    try:
+        return any(_find_held(path, kind))
+    except (DataError, OSError):  # what is wrong with another folder is no matter here
+        return False
+
+
+def _is_table_of(path: Path, kind: Kind) -> bool:
+    try:
+        return kind_of_table(path) == kind
+    except DataError:
+        return False
+
+
+def _note_layouts(root: Path, layout: str, kind: Kind) -> list[str]:
+    """Return a note if a folder holds texts in more than one layout."""
+    others = [held for held in _find_held(root, kind) if held != layout]
+    if not others:
+        return []
+    return [
+        f"{root}: it holds {kind} in more than one layout; read is '{layout}', not read "
+        f"{' and '.join(map(repr, others))}. The path of a file chooses another."
+    ]
 
 
 def _note_classes(root: Path, contents: Contents, kind: Kind) -> list[str]:

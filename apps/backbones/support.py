@@ -68,14 +68,14 @@ def _any_trunk(name: str) -> Verdict:
     return Verdict("yes")
 
 
-def _map(name: str) -> Verdict:
-    """Class activation maps take any map; one is enough."""
+def _map(head: str, instead: str, name: str) -> Verdict:
+    """Heads that look around in a picture take any map; one is enough."""
     from ...backbones import find_specs
 
     channels = 1 if name == "lenet" else 3
     if find_specs(name, in_channels=channels):
         return Verdict("yes")
-    return Verdict("no", "cam needs a map, and this trunk has none with a stride of 2**K. Take the head regression.")
+    return Verdict("no", f"{head} needs a map, and this trunk has none with a stride of 2**K. Take the head {instead}.")
 
 
 def _dense(head: DecoderName, name: str) -> Verdict:
@@ -106,9 +106,14 @@ def _detector(head: HeadName, name: str) -> Verdict:
 
 HEADS: dict[str, Callable[[str], Verdict]] = {
     **dict.fromkeys(("linear", "mlp", "regression"), _any_trunk),
-    "cam": _map,
+    "cam": partial(_map, "cam", "regression"),
     **{head: partial(_dense, head) for head in DECODERS},
     **{head: partial(_detector, head) for head in DETECTORS},
+    "lstm": _any_trunk,
+    "lstm_attention": partial(_map, "lstm_attention", "lstm"),
+    "transformer": partial(_map, "transformer", "lstm"),
+    "product": _any_trunk,
+    "stacked_attention": partial(_map, "stacked_attention", "product"),
 }
 """Of all apps, in the order of the columns; each takes the name of a trunk."""
 
@@ -126,7 +131,8 @@ def _print_tables(rows: Mapping[str, Row], heads: Sequence[str]) -> None:
     print(
         "dilated, resampled: c5 comes to stride 16 without other weights, or is interpolated.\n"
         "linear, mlp: classification. regression, cam: localization. fcn32s to pan: segmentation.\n"
-        "faster_rcnn, mask_rcnn, retinanet, fcos, ssd: detection.\n"
+        "faster_rcnn, mask_rcnn, retinanet, fcos, ssd: detection. lstm, lstm_attention, transformer: captioning.\n"
+        "product, stacked_attention: vqa.\n"
         "Any network of timm: onetrunk backbones support --names timm/NAME"
     )
 

@@ -27,14 +27,14 @@ _STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold"}
 
 @dataclass(kw_only=True)
 class CheckOptions:
-    """Look at a whole data set: labels, masks, boxes or objects, every picture, duplicates."""
+    """Look at a whole data set: labels, masks, boxes, objects or texts, every picture, duplicates."""
 
     data: str
     """The data set: a folder or a table."""
-    kind: Literal["auto", "labels", "masks", "boxes", "objects"] = "auto"
+    kind: Literal["auto", "labels", "masks", "boxes", "objects", "captions", "questions"] = "auto"
     """What to look at besides the pictures: ``boxes`` for localization, of one object a picture, ``objects`` for
-    detection, of any number; ``auto``: masks or objects where the folders, files or columns are those of such, else
-    labels. A folder in the VOC layout may hold all four."""
+    detection, of any number, ``questions`` with their answers; ``auto``: what the folders, files or columns are those
+    of, else labels. A folder in the VOC layout may hold labels, masks, boxes and objects, one of COCO captions too."""
     workers: int | None = None
     """Threads that decode pictures; unset: one for each core, at most 8."""
     output: str | None = None
@@ -86,22 +86,25 @@ def check_data_set(options: CheckOptions) -> Report:
 
 
 def print_report(report: Report) -> None:
-    """Print the images of each class by split, then the findings from the worst on, then how many there are."""
+    """Print what each split has, then the findings from the worst on, then how many there are."""
     from ...datasets import SEVERITIES
     from ...datasets.findings import count
     from ...datasets.label_findings import CLASS_COUNTS
+    from ...datasets.text_findings import TEXT_COUNTS
     from ..console import wide_console
 
     console = wide_console()
+    texts = report.counts.get("texts")
+    what = _sum_texts(texts, report.kind) if texts else count(report.counts.get("classes", 0), "class", "classes")
     console.print(
-        f"{report.data}: {count(report.counts['images'], 'image')}, "
-        f"{count(report.counts['classes'], 'class', 'classes')} (split: {report.split_origin}), read for its "
-        f"{report.kind}",
+        f"{report.data}: {count(report.counts['images'], 'image')}, {what} (split: {report.split_origin}), read for "
+        f"its {report.kind}",
         soft_wrap=True,
     )
-    console.print(_class_table(report.counts["splits"]))
+    console.print(_text_table(texts) if texts else _class_table(report.counts["splits"]))
     for severity in SEVERITIES:
-        found = [finding for finding in report.of(severity) if finding.kind != CLASS_COUNTS]  # they are the table
+        # those that only count are the table
+        found = [finding for finding in report.of(severity) if finding.kind not in (CLASS_COUNTS, TEXT_COUNTS)]
         if found:
             console.print(severity, style=_STYLES[severity])
         for _, alike in groupby(found, key=lambda finding: finding.kind):
@@ -124,6 +127,25 @@ def _class_table(splits: Mapping[str, Mapping[str, int]]) -> Table:
     for name in shown:
         numbers = [f"{found[name]:,}" if name else "" for found in splits.values()]
         table.add_row(name or f"... {len(ordered) - 2 * _SHOWN:,} more", *numbers)
+    return table
+
+
+def _sum_texts(texts: Mapping[str, Mapping[str, float]], kind: str) -> str:
+    from ...datasets.findings import count
+
+    return count(int(sum(found[kind] for found in texts.values())), kind.removesuffix("s"))
+
+
+def _text_table(texts: Mapping[str, Mapping[str, float]]) -> Table:
+    """Return what is counted of the texts of each split."""
+    from rich.table import Table
+
+    table = Table("")
+    for split in texts:
+        table.add_column(split, justify="right")
+    for name in next(iter(texts.values())):
+        label = "words each (mean)" if name == "words_each" else name.replace("_", " ")
+        table.add_row(label, *(f"{found[name]:,}" for found in texts.values()))
     return table
 
 

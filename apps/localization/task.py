@@ -5,29 +5,15 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ...backbones import Backbone
-from ...backbones.architecture import Options
-from ...backbones.assembly import on_meta
-from ...backbones.catalog import find_builder
 from ...backbones.errors import UserError, unknown
-from ...backbones.spec import sorted_levels
 from ..classification.losses import ClassLoss
-from ..config import TrainingOptions, canvas_of
+from ..config import TrainingOptions
 from ..inputs import InputRecipe
 from ..task import Task
+from ..trunk import deepest_level
 from .head import CamHead, LocalizationHead, RegressionHead
 from .metrics import LocalizationEvaluator, rebuild_evaluator
 from .options import HeadName, HeadOptions
-
-
-def deepest_level(options: TrainingOptions) -> str:
-    """Return the deepest map of a trunk, known before it is built; ``embedding`` of one without maps.
-
-    Raises:
-        UserError: If there is no such trunk.
-    """
-    structure = Options(options.channels, 32, canvas_of(options.image_size))
-    offered = on_meta(find_builder(options.backbone), structure).flow.offered()
-    return ([*sorted_levels(offered)] or ["embedding"])[-1]
 
 
 def build_task(

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torchvision
 from onetrunk.backbones import build_backbone
+from onetrunk.backbones.errors import UserError
 
 # each level and the torchvision module whose output it is; VGG's and AlexNet's ReLUs work in place
 READ_FROM = {
@@ -123,3 +124,37 @@ def test_googlenet_for_other_channels_sees_what_its_transform_gives():
         left = rgb(rgb.preprocessing.normalize(pictures.expand(-1, 3, -1, -1)))["c2"]
         right = grey(grey.preprocessing.normalize(pictures))["c2"]
     torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("efficientnet_lite0", 1280),
+        ("resnet18", 512),
+        ("googlenet", 1024),
+        ("timm/test_efficientnet", 256),
+        ("timm/swin_tiny_patch4_window7_224", 768),
+    ],
+)
+def test_prepool_is_the_map_that_the_embedding_is_the_mean_of(name: str, channels: int) -> None:
+    backbone = build_backbone(name, weights="none", levels=("c3", "prepool", "embedding")).eval()
+    with torch.no_grad():
+        found = backbone(torch.randn(2, 3, 224, 224))
+    assert backbone.facts.shapes["prepool"][0] == channels
+    assert found["prepool"].shape == (2, channels, 7, 7)
+    torch.testing.assert_close(found["prepool"].mean((2, 3)), found["embedding"])
+    backbone.freeze("all")
+    assert backbone.is_frozen
+
+
+def test_prepool_alone_leaves_the_classifier_out_and_is_frozen_whole() -> None:
+    backbone = build_backbone("efficientnet_lite0", weights="none", levels=("prepool",))
+    assert not [name for name, _ in backbone.named_parameters() if "classifier" in name]
+    backbone.freeze("all")
+    assert not [name for name, parameter in backbone.named_parameters() if parameter.requires_grad]
+
+
+def test_a_network_that_pools_tokens_has_no_prepool() -> None:
+    message = "VisionTransformer pools tokens, not a map, so it has no level 'prepool'"
+    with pytest.raises(UserError, match=message):
+        build_backbone("timm/vit_tiny_patch16_224", weights="none", levels=("prepool",))

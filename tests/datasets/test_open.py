@@ -173,6 +173,11 @@ def test_images_of_no_class_at_all_are_refused(tmp_path, draw):
         ("path,labels", "labels"),
         ("path,mask,label", "masks"),
         ("path,label,xmin,ymin,xmax,ymax", "objects"),
+        ("path,caption", "captions"),
+        ("image,captions", "captions"),
+        ("path,caption,label", "labels"),
+        ("path,question,answer", "questions"),
+        ("image,question,answers", "questions"),
     ],
 )
 def test_the_kind_of_a_table_is_guessed_by_its_columns(tmp_path, header, kind):
@@ -189,7 +194,7 @@ def test_the_kind_of_a_folder_is_guessed_by_what_lies_in_it(tmp_path, pets, draw
     assert guess_kind(tmp_path) == "masks"
 
 
-@pytest.mark.parametrize("kind", ["masks", "boxes", "objects"])
+@pytest.mark.parametrize("kind", ["masks", "boxes", "objects", "captions", "questions"])
 def test_a_path_that_is_not_there_is_refused_for_every_kind(pets, kind):
     with pytest.raises(DataError, match=r"pet: there is no such file or folder\. Did you mean 'pets'"):
         open_dataset(pets.with_name("pet"), "train", kind=kind)

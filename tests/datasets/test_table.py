@@ -285,3 +285,56 @@ def test_masks_of_a_table_lie_anywhere_and_labels_beside_them_are_for_others(wri
 def test_faulty_tables_of_masks_are_refused_by_row(write, text, words):
     with pytest.raises(DataError, match=words):
         open_dataset(write(text), "all", kind="masks")
+
+
+def test_json_lines(write):
+    rows = [
+        '{"path": "img/0.png", "label": "01"}',
+        "",
+        '{"label": 1, "path": "img/1.png"}',
+        '{"path":"img/2.png","label":1}',
+    ]
+    data = open_dataset(write("\n".join(rows), "a.jsonl"), "train")
+    assert data.classes == ("01", "1"), "numbers stay as they are written"
+    assert len(data.everything) == 3
+
+
+def test_lists_and_missing_values_in_json_lines(write):
+    rows = ['{"path": "img/0.png", "labels": ["dog", 2], "split": "train"}', '{"path": "img/1.png", "split": "val"}']
+    data = open_dataset(write("\n".join(rows), "a.jsonl"), "all")
+    assert _all(data) == {"img/0.png": {"labels": ("dog", "2")}, "img/1.png": {"labels": ()}}
+
+
+def test_objects_from_json_lines(write):
+    box = '"xmin": 1, "ymin": 2.5, "xmax": 9, "ymax": 9'
+    rows = [f'{{"path": "img/0.png", "label": "cat", {box}}}', f'{{"path": "img/0.png", "label": "dog", {box}}}']
+    path = write("\n".join([*rows, '{"path": "img/1.png"}']), "a.jsonl")
+    data = open_dataset(path, "all", kind="objects")
+    assert [len(record.targets["objects"]) for record in data.records] == [2, 0]
+    assert guess_kind(path) == "objects"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{path: 1}", r"a\.jsonl, row 2: this is no JSON object \(.*\)\. Each line holds one"),
+        ('["img/1.png", "b"]', r"row 2: this is no JSON object, but a list\. Each line holds one, such as "),
+        ("null", "row 2: this is no JSON object, but null"),
+        ('{"path": ["img/1.png"], "label": "b"}', "row 2: 'path' is one value, text or a number, not a list"),
+        ('{"path": "img/1.png", "label": {"a": 1}}', "row 2: 'label' is one value, text or a number, not an object"),
+        ('{"path": "img/1.png", "label": true}', "row 2: 'label' is one value, text or a number, not true or false"),
+        ('{"path": "img/1.png"}', r"row 2: the label of 'img/1\.png' is empty"),
+    ],
+)
+def test_what_is_wrong_with_a_line_of_json_is_said(write, line, words):
+    with pytest.raises(DataError, match=words):
+        open_dataset(write(f'{{"path": "img/0.png", "label": "a"}}\n{line}\n', "a.jsonl"), "train")
+
+
+def test_json_lines_without_any_row_or_column_are_refused(write):
+    with pytest.raises(DataError, match=r"the column 'path' is missing; columns: none"):
+        open_dataset(write("\n", "a.jsonl"), "train")
+    with pytest.raises(DataError, match=r"row 1: this is no JSON object"):
+        open_dataset(write("path,label\n", "a.jsonl"), "train")
+    with pytest.raises(DataError, match=r"the column 'label' is missing; columns: path, lable\. Is it 'lable'"):
+        open_dataset(write('{"path": "img/0.png", "lable": "a"}', "a.jsonl"), "train")

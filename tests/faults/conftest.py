@@ -50,6 +50,20 @@ DETECTION = (
     "--device cpu"
 )
 
+#: Dropout in the decoder; the vocabulary is learned anew by a run that goes on.
+CAPTIONING = (
+    "captioning train --backbone timm/test_resnet --weights none --image-size 32 --epochs 3 --batch-size 8 "
+    "--workers 0 --learning-rate 0.01 --head-options.width 16 --head-options.attention-heads 2 "
+    "--head-options.min-count 1 --head-options.dropout 0.3 --head-options.max-tokens 8 --generation.beams 2 "
+    "--augment.color-jitter 0.4 --fit.save-every 0 --optim.trunk-factor 1 --device cpu"
+)
+
+VQA = (
+    "vqa train --backbone timm/test_resnet --weights none --image-size 32 --epochs 3 --batch-size 8 --workers 0 "
+    "--learning-rate 0.01 --head stacked_attention --head-options.width 16 --head-options.embedding 16 "
+    "--head-options.dropout 0.3 --augment.color-jitter 0.4 --fit.save-every 0 --optim.trunk-factor 1 --device cpu"
+)
+
 #: Name -> the words behind ``onetrunk``, but for ``--data`` and ``--output``.
 RECIPES = {
     "unfrozen": f"{CLASSIFICATION} --workers 2",
@@ -63,12 +77,20 @@ RECIPES = {
     "norms": f"{CLASSIFICATION} --tune norm",
     "lora": f"{CLASSIFICATION} --tune lora --lora.rank 2",
     "two_processes": f"{CLASSIFICATION} --devices 2 --workers 2 --batch-size 4 --freeze until:1 --optim.ema 0.9",
+    "captioning": CAPTIONING,
     "detection": DETECTION,
     "localization": LOCALIZATION,
     "segmentation": SEGMENTATION,
+    "vqa": VQA,
 }
 #: Recipe -> the fixture that gives its data, where they aren't the pictures in class folders.
-DATA = {"detection": "noisy_objects", "localization": "noisy_boxes", "segmentation": "noisy_masks"}
+DATA = {
+    "captioning": "noisy_captions",
+    "detection": "noisy_objects",
+    "localization": "noisy_boxes",
+    "segmentation": "noisy_masks",
+    "vqa": "noisy_questions",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -144,6 +166,32 @@ def noisy_objects(noisy_pictures: Path, tmp_path_factory: pytest.TempPathFactory
         boxes = [(left, top, left + 20, top + 25), (30 - left, 25 - top, 39 - left, 36 - top)][: place % 3]
         lines += [f"{picture},{label},{split},{','.join(map(str, box))}" for box in boxes]
         lines += [f"{picture},,{split},,,,"] if not boxes else []
+    table.write_text("\n".join(lines) + "\n")
+    return table
+
+
+@pytest.fixture(scope="session")
+def noisy_captions(noisy_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of the pictures with one to three captions each."""
+    table = tmp_path_factory.mktemp("captions") / "table.csv"
+    lines = ["path,caption,split"]
+    for place, picture in enumerate(sorted(noisy_pictures.rglob("*.png"))):
+        split, label = picture.parts[-3:-1]
+        said = [f"A {label} picture.", f"noise {label} number {place % 5}", "grey all over"]
+        lines += [f"{picture},{caption},{split}" for caption in said[: 1 + place % 3]]
+    table.write_text("\n".join(lines) + "\n")
+    return table
+
+
+@pytest.fixture(scope="session")
+def noisy_questions(noisy_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of the pictures with one to three questions each."""
+    table = tmp_path_factory.mktemp("questions") / "table.csv"
+    lines = ["path,question,answer,split"]
+    for place, picture in enumerate(sorted(noisy_pictures.rglob("*.png"))):
+        split, label = picture.parts[-3:-1]
+        asked = [f"Is it light?,{'yes' if label == 'light' else 'no'}", f"What is it?,{label}", f"Which one?,{place % 4}"]
+        lines += [f"{picture},{question},{split}" for question in asked[: 1 + place % 3]]
     table.write_text("\n".join(lines) + "\n")
     return table
 

@@ -41,6 +41,10 @@ FAULTS = [
     pytest.param("segmentation", "step", STEPS + 2, ["SIGKILL"], id="kill a segmentation"),
     pytest.param("segmentation", "validation", 7, ["SIGTERM"], id="term a segmentation in its last evaluation"),
     pytest.param("localization", "step", STEPS + 3, ["SIGTERM"], id="term a localization"),
+    pytest.param("captioning", "step", STEPS + 2, ["SIGKILL"], id="kill a captioning"),
+    pytest.param("captioning", "validation", 7, ["SIGTERM"], id="term a captioning in its last evaluation"),
+    pytest.param("vqa", "step", STEPS + 2, ["SIGTERM"], id="term a question answering"),
+    pytest.param("vqa", "validation", 7, ["SIGKILL"], id="kill a question answering in its last evaluation"),
     pytest.param("two_processes", "step", STEPS + 3, ["SIGTERM"], id="term two processes"),
 ]
 

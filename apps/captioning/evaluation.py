@@ -1,0 +1,54 @@
+"""Evaluating a trained captioner."""
+
+from pathlib import Path
+
+from ...backbones.errors import UserError
+from ...datasets import AnnotatedImages
+from ..card import Card
+from ..commands import evaluate_split
+from ..evaluation import Evaluation
+from ..model_file import load_trained
+from ..outputs import IMAGES, PREDICTIONS, RESULTS, output_folder
+from ..run_folder import replace_json
+from .java_metrics import java_fault
+from .metrics import CaptionEvaluator
+from .opening import open_for_model
+from .options import EvaluateOptions
+from .task import use_generation
+
+COCO_CAPTIONS = "captions.json"
+"""The captions in the format of COCO's results, for its server and for other tools."""
+
+
+def run_evaluation(options: EvaluateOptions) -> Card:
+    """Evaluate a model on a split; return its card.
+
+    Raises:
+        UserError: For a model or data that can't be used, or a figure that can't be computed on this machine.
+    """
+    where = output_folder(options.output, RESULTS, IMAGES, *PREDICTIONS, COCO_CAPTIONS, overwrite=options.overwrite)
+    java = (*(["ptb"] if options.tokenizer == "ptb" else []), *(options.also or ()))
+    for name in java:
+        if fault := java_fault(name):
+            raise UserError(fault)
+    assert options.model is not None
+    task, backbone = load_trained(options.model, task="captioning")
+    use_generation(task, options)
+    assert isinstance(task.evaluator, CaptionEvaluator)
+    task.evaluator.java = java
+    images = open_for_model(options.model, options)
+
+    def write(folder: Path, evaluation: Evaluation) -> None:
+        replace_json(folder / COCO_CAPTIONS, _coco_results(images, evaluation))
+
+    return evaluate_split(task, images, options, where=where, backbone=backbone, write=write)
+
+
+def _coco_results(images: AnnotatedImages, evaluation: Evaluation) -> list[dict[str, int | str]]:
+    """Return the captions with the numbers of their images in COCO's files, or their names where they have none."""
+    numbers = {record.name: record.targets.get("image_id", record.name) for record in images.records}
+    return [
+        {"image_id": numbers[row["image"]], "caption": row["caption"]}
+        for row in evaluation.predictions
+        if "caption" in row
+    ]

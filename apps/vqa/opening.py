@@ -1,0 +1,84 @@
+"""Opening the data set of a command about questions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...datasets import AnnotatedImages, DataError, Question
+from ...datasets.findings import count
+from ..opening import open_model_split, open_training_splits
+from ..vocabulary import Vocabulary
+from .consensus import best_answer
+from .options import EvaluateOptions, TrainOptions
+
+
+def open_for_training(options: TrainOptions, split_file: Path) -> dict[str, AnnotatedImages]:
+    """Return the training and the validation split.
+
+    Raises:
+        DataError: Also if a question has no answer.
+    """
+    return open_training_splits(options, split_file, kind="questions", require=require_answers)
+
+
+def open_for_model(model: str, options: EvaluateOptions) -> AnnotatedImages:
+    """Open the split to evaluate a model on.
+
+    Raises:
+        DataError: As ``open_model_split``.
+    """
+    return open_model_split(model, options, kind="questions", require=require_answers)
+
+
+def require_answers(images: AnnotatedImages) -> AnnotatedImages:
+    """Return the split after a check that every image has questions, and every question words and an answer.
+
+    Raises:
+        DataError: Naming the first image, and its question, where that isn't so.
+    """
+    for record in images.records:
+        questions: Sequence[Question] = record.targets.get("questions") or ()
+        if not questions:
+            raise DataError(
+                f"{record.path}: the image has no question; {images.root} gives it none. Leave out images about which "
+                "nothing is asked."
+            )
+        for question in questions:
+            if not question.text:
+                raise DataError(
+                    f"{record.path}: a question about the image has no words. Leave it out of {images.root}."
+                )
+            if not any(answer.strip() for answer in question.answers):
+                raise DataError(
+                    f"{record.path}: the question '{question.text}' has no answer in {images.root}, and only questions "
+                    "with answers can be learned and judged. Leave it out; onetrunk vqa predict answers it."
+                )
+    return images
+
+
+def questions_of(images: AnnotatedImages) -> list[tuple[Question, ...]]:
+    """Return the questions about each image of a split."""
+    return [tuple(record.targets["questions"]) for record in images.records]
+
+
+def note_unlearned(images: Sequence[Sequence[Question]], answers: Sequence[str]) -> None:
+    """Print a line on the training questions none of whose answers can be given, if there are any."""
+    index = {answer: place for place, answer in enumerate(answers)}
+    questions = [question for asked in images for question in asked]
+    without = sum(best_answer(question, index) is None for question in questions)
+    if without:
+        have, they = ("has", "it is") if without == 1 else ("have", "they are")
+        print(
+            f"{without:,} of {count(len(questions), 'training question')} {have} none of the "
+            f"{count(len(answers), 'answer')}; {they} not learned"
+        )
+
+
+def note_cut(texts: Sequence[str], vocabulary: Vocabulary, max_tokens: int) -> None:
+    """Print a line on the questions that are longer than what is read of them, if there are any."""
+    cut = vocabulary.encode(texts, max_tokens=max_tokens).cut
+    if cut:
+        is_are = "is" if cut == 1 else "are"
+        print(
+            f"{cut:,} of {count(len(texts), 'question')} {is_are} longer than the {max_tokens} words or pieces that "
+            "are read of each (--head-options.max-tokens); the rest counts for nothing"
+        )

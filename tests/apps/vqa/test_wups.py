@@ -1,0 +1,163 @@
+"""WUPS on a small WordNet in the files' own format; similarities were worked out by hand."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+from onetrunk.apps.vqa.wups import Wups, read_wordnet, wordnet_fault
+from onetrunk.backbones import UserError
+
+#: Sense -> its words, and what it is a kind of ("@") or an instance of ("@i").
+#:
+#:     entity 10 -> animal 20 -> dog 30 (domestic dog), cat 40, mouse 45
+#:               -> thing 50 -> furniture 60 -> chair 70, table 80, night stand 90
+#:                           -> person 100 -> chair 110 (who leads), Rex 120, who is an animal too
+SENSES = {
+    10: ("entity", ()),
+    20: ("animal beast", (("@", 10),)),
+    30: ("dog domestic_dog", (("@", 20),)),
+    40: ("cat", (("@", 20),)),
+    45: ("mouse", (("@", 20),)),
+    50: ("thing", (("@", 10),)),
+    60: ("furniture", (("@", 50),)),
+    70: ("chair", (("@", 60),)),
+    80: ("table", (("@", 60),)),
+    90: ("night_stand", (("@", 60),)),
+    100: ("person", (("@", 50),)),
+    110: ("chair chairman", (("@", 100),)),
+    120: ("Rex", (("@i", 100), ("@", 30))),
+}
+LICENCE = "  1 This line stands for the licence, which begins with two spaces.  \n"
+
+
+def write_wordnet(folder: Path) -> Path:
+    """Write the senses as ``data.noun`` and ``index.noun``, and one irregular plural."""
+    folder.mkdir(parents=True)
+    lines, index = [], {}
+    for sense, (words, parents) in SENSES.items():
+        named = " ".join(f"{word} 0" for word in words.split())
+        # besides what is above there are other pointers: here one to a part, which leads nowhere
+        pointers = " ".join(f"{kind} {target:08} n 0000" for kind, target in (*parents, ("%p", 10)))
+        count = f"{len(parents) + 1:03}"
+        lines.append(f'{sense:08} 03 n {len(words.split()):02x} {named} {count} {pointers} | a gloss; "so | said"  \n')
+        for word in words.split():
+            index.setdefault(word.lower(), []).append(sense)
+    (folder / "data.noun").write_text(LICENCE + "".join(lines))
+    rows = [
+        f"{word} n {len(senses)} 2 @ %p {len(senses)} 0 {' '.join(f'{each:08}' for each in senses)}  \n"
+        for word, senses in sorted(index.items())
+    ]
+    (folder / "index.noun").write_text(LICENCE + "".join(rows))
+    (folder / "noun.exc").write_text("mice mouse\n")
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that NLTK_DATA names, the only one there is."""
+    monkeypatch.setenv("NLTK_DATA", os.pathsep.join([str(tmp_path / "nowhere"), str(tmp_path / "data")]))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "prefix"))
+    monkeypatch.setattr("onetrunk.apps.vqa.wordnet._SYSTEM", ())
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def wups(data: Path) -> Wups:
+    write_wordnet(data / "corpora" / "wordnet")
+    return Wups(read_wordnet())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "similarity"),
+    [
+        ("dog", "cat", 2 * 2 / (3 + 3)),  # both are animals, at depth 2
+        ("dog", "animal", 2 * 2 / (3 + 2)),
+        ("dog", "domestic dog", 1.0),  # two names of one sense
+        ("dog", "entity", 2 * 1 / (3 + 1)),
+        ("chair", "table", 2 * 3 / (4 + 4)),  # of furniture; as a person only a thing
+        ("chair", "person", 2 * 3 / (4 + 3)),  # who leads
+        ("night stand", "table", 2 * 3 / (4 + 4)),
+        ("night_stand", "night stand", 1.0),
+        ("Rex", "person", 2 * 3 / (4 + 3)),  # an instance
+        ("rex", "cat", 2 * 2 / (4 + 3)),  # over the dog
+        ("dogs", "cat", 2 * 2 / (3 + 3)),
+        ("mice", "cat", 2 * 2 / (3 + 3)),
+        ("gizmo", "gizmo", 1.0),
+        ("gizmo", "dog", 0.0),
+        ("2", "3", 0.0),
+    ],
+)
+def test_similarities_are_those_worked_out_by_hand(wups: Wups, first: str, second: str, similarity: float) -> None:
+    assert wups.similarity(first, second) == pytest.approx(similarity, abs=1e-12)
+    assert wups.similarity(second, first) == pytest.approx(similarity, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("said", "answer", "at_09", "at_0"),
+    [
+        ("dog", "dog", 1.0, 1.0),
+        ("Dog", "dog ", 1.0, 1.0),
+        ("dog", "cat", 0.1 * 2 / 3, 2 / 3),
+        ("chair", "table", 0.075, 0.75),
+        ("gizmo", "dog", 0.0, 0.0),
+        ("table, chair", "chair,table", 1.0, 1.0),
+        # of the truth's two things the dog is far: 1 * 2/3; of what was said all is there
+        ("cat", "cat, dog", 0.1 * 2 / 3, 2 / 3),
+        ("cat, dog", "cat", 0.1 * 2 / 3, 2 / 3),
+        # either side: chair and table have each other, 3/4 twice
+        ("chair, chair", "table", 0.075**2, 0.75**2),
+        ("", "dog", 0.0, 0.0),
+    ],
+)
+def test_scores_are_the_smaller_of_both_products(wups: Wups, said: str, answer: str, at_09: float, at_0: float) -> None:
+    assert wups.score(said, answer, 0.9) == pytest.approx(at_09, abs=1e-12)
+    assert wups.score(said, answer, 0.0) == pytest.approx(at_0, abs=1e-12)
+
+
+def test_a_threshold_that_is_just_reached_takes_nothing_off(wups: Wups) -> None:
+    assert wups.score("chair", "table", 0.75) == 0.75
+
+
+def test_several_people_count_alike(wups: Wups) -> None:
+    assert wups.mean_score("dog", ("dog", "cat", "gizmo"), 0.0) == pytest.approx((1 + 2 / 3 + 0) / 3)
+
+
+def test_wordnet_may_lie_packed_as_the_downloader_leaves_it(data: Path, tmp_path: Path) -> None:
+    folder = write_wordnet(tmp_path / "unpacked")
+    (data / "corpora").mkdir(parents=True)
+    with zipfile.ZipFile(data / "corpora" / "wordnet.zip", "w") as archive:
+        for path in folder.iterdir():
+            archive.write(path, f"wordnet/{path.name}")
+    assert wordnet_fault() is None
+    assert Wups(read_wordnet()).similarity("mice", "dog") == pytest.approx(2 / 3)
+
+
+def test_a_list_of_irregular_plurals_may_be_missing(data: Path) -> None:
+    folder = write_wordnet(data / "corpora" / "wordnet")
+    (folder / "noun.exc").unlink()
+    assert Wups(read_wordnet()).similarity("mice", "dog") == 0
+
+
+def test_without_wordnet_one_is_told_where_to_put_it(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = r"WUPS needs WordNet's files of nouns.*NLTK_DATA, which is '.*nowhere.*nltk.downloader wordnet"
+    with pytest.raises(UserError, match=message):
+        read_wordnet()
+    monkeypatch.delenv("NLTK_DATA")
+    assert "NLTK_DATA, which isn't set" in str(wordnet_fault())
+
+
+@pytest.mark.parametrize("name", ["index.noun", "data.noun"])
+def test_damaged_files_are_named(data: Path, name: str) -> None:
+    folder = write_wordnet(data / "corpora" / "wordnet")
+    (folder / name).write_text("dog n\n")
+    with pytest.raises(UserError, match=r"corpora/wordnet: WordNet's files of nouns can't be read.*downloader"):
+        read_wordnet()
+
+
+def test_a_damaged_archive_is_named(data: Path) -> None:
+    (data / "corpora").mkdir(parents=True)
+    (data / "corpora" / "wordnet.zip").write_bytes(b"no archive")
+    with pytest.raises(UserError, match=r"wordnet\.zip: WordNet's files of nouns can't be read"):
+        read_wordnet()
