@@ -178,7 +178,7 @@ def learn_vocabulary(texts: Sequence[str], name: VocabularyName, *, min_count: i
             f"None of the {len(texts):,} texts has a word that occurs {min_count} times. Lower the floor, or take "
             "pieces of words."
         )
-    number = tokenizer.token_to_id
+    number: Any = tokenizer.token_to_id
     return Vocabulary(
         tokenizer, kind=name, start=number(START), end=number(END), pad=number(PAD), unknown=number(UNKNOWN)
     )

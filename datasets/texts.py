@@ -17,6 +17,8 @@ def clean_text(text: str) -> str:
 
     Letters, case and punctuation stay: what of them counts is the business of whoever learns or judges the text.
     """
+    if text.isascii() and text.isprintable():  # most text, and millions of answers; it is in that form
+        return " ".join(text.split())
     composed = unicodedata.normalize("NFC", text)
     return " ".join("".join(" " if unicodedata.category(each) == "Cc" else each for each in composed).split())
 

@@ -7,8 +7,9 @@
     vqa/train2014/COCO_train2014_000000000009.jpg         pictures, in any folder below
 
 The first release lacks the ``v2_``; abstract scenes have ``abstract_v002`` for ``mscoco``. The files may also lie in
-folders named after them, as ``Questions`` and ``Annotations`` or ``v2_Questions_Train_mscoco``. The split stands in their names. A picture has any name that ends in its
-number; where several do, the usual one counts. Multiple-choice files are passed over.
+folders named after them, as ``Questions`` and ``Annotations`` or ``v2_Questions_Train_mscoco``. The split stands in
+their names. A picture has any name that ends in its number; where several do, the usual one counts. Multiple-choice
+files are passed over.
 
 A question keeps all its answers, in their order, for the consensus that figures are made of. Where an annotation has no
 list of answers, its ``multiple_choice_answer`` is the one answer.
@@ -144,9 +145,8 @@ def _pick_one(sources: Sequence[_Source], split: str, root: Path) -> _Source:
     whole = [source for source in sources if "test-dev" not in source.subset] or list(sources)
     if len(whole) > 1:
         what = f"are for the split '{split}'" if split else "name no split"
-        raise DataError(
-            f"{root}: {len(whole)} files of questions {what}: {few(source.path.name for source in whole)}. Keep one."
-        )
+        names = few(source.path.relative_to(root) for source in whole)
+        raise DataError(f"{root}: {len(whole)} files of questions {what}: {names}. Keep one.")
     return whole[0]
 
 

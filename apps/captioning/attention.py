@@ -31,7 +31,7 @@ class AttentionLstmDecoder(RecurrentDecoder):
         self.from_state = nn.Linear(hidden, width)
         self.from_seen = nn.Linear(width, width)
         self.output = nn.Linear(width, config.vocab_size)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def read(self, tokens: Tensor, cells: Cells, state: State | None) -> Reading:
         """Return what follows tokens ``[N, L]``, from the states before them, or from the mean cell."""

@@ -36,9 +36,11 @@ class ReferenceRuns:
 
 def reference_runs(references: Sequence[Words]) -> ReferenceRuns:
     """Return what the references of an image, at least one, say."""
-    most: Counter[tuple[str, ...]] = Counter()
+    most: dict[tuple[str, ...], int] = {}
     for words in references:
-        most |= _runs(words)
+        for run, count in _runs(words).items():
+            if count > most.get(run, 0):
+                most[run] = count
     return ReferenceRuns(most, tuple(map(len, references)))
 
 
@@ -70,8 +72,7 @@ def bleu(counts: NDArray[np.integer], weights: NDArray[np.integer]) -> NDArray[n
 
 
 def _runs(words: Words) -> Counter[tuple[str, ...]]:
-    return Counter(
-        tuple(words[start : start + size])
-        for size in range(1, min(ORDER, len(words)) + 1)
-        for start in range(len(words) - size + 1)
-    )
+    found: Counter[tuple[str, ...]] = Counter()
+    for size in range(1, ORDER + 1):
+        found.update(zip(*(words[start:] for start in range(size)), strict=False))
+    return found

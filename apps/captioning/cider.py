@@ -38,7 +38,8 @@ class Runs:
     def norms(self) -> NDArray[np.float64]:
         """Return the length of each text's vector, ``[T]``."""
         squares = self.counts.power(2) @ self.rarity**2
-        return np.sqrt(squares)
+        norms: NDArray[np.float64] = np.sqrt(squares)
+        return norms
 
 
 def cider(
@@ -66,7 +67,8 @@ def cider(
         agreement += _cosines(runs, ours, theirs)
     lengths = _lengths(texts)
     agreement *= _length_penalty(lengths[ours] - lengths[theirs]) / _ORDER
-    return 10 * np.bincount(owner, agreement, len(captions)) / repeats
+    scores: NDArray[np.float64] = 10 * np.bincount(owner, agreement, len(captions)) / repeats
+    return scores
 
 
 def _cosines(runs: Runs, ours: NDArray[np.intp], theirs: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -75,7 +77,8 @@ def _cosines(runs: Runs, ours: NDArray[np.intp], theirs: NDArray[np.intp]) -> ND
     products = clipped.multiply(runs.weighted_squares()[theirs]).sum(axis=1)
     norms = runs.norms()
     scale = norms[ours] * norms[theirs]
-    return np.divide(products, scale, out=np.zeros(len(ours)), where=scale > 0)
+    cosines: NDArray[np.float64] = np.divide(products, scale, out=np.zeros(len(ours)), where=scale > 0)
+    return cosines
 
 
 def consensus(references: Sequence[Sequence[Words]]) -> NDArray[np.float64]:

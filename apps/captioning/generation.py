@@ -1,16 +1,15 @@
 """Saying a caption: one way for every decoder, on the generation of transformers."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
-from transformers.utils import logging as messages
 
 from ..grid import Cells
+from ..language_models import quiet
 from ..vocabulary import Vocabulary
 from .recurrent import RecurrentDecoder
 
@@ -58,15 +57,13 @@ def generate(decoder: Any, cells: Cells, vocabulary: Vocabulary, generation: Gen
 
 
 def _settings(decoder: Any, vocabulary: Vocabulary, generation: Generation) -> GenerationConfig:
-    """Return the settings in transformers' words; whatever a pretrained decoder recommends, such as sampling, is not in
-    them.
-    """
+    """Return the settings in transformers' words, without what a pretrained decoder recommends, such as sampling."""
     # a language model's table of tokens is often rounded up; what lies behind the vocabulary stands for no text
     unsaid = [*vocabulary.unsaid, *range(len(vocabulary), int(decoder.config.vocab_size))]
     beams: dict[str, Any] = {"num_beams": generation.beams}
     if generation.beams > 1:
         beams |= {"length_penalty": generation.length_penalty, "early_stopping": False}
-    return GenerationConfig(
+    return GenerationConfig(  # type: ignore[no-untyped-call]
         **beams,
         do_sample=False,
         use_cache=bool(decoder.config.use_cache),
@@ -77,17 +74,3 @@ def _settings(decoder: Any, vocabulary: Vocabulary, generation: Generation) -> G
         suppress_tokens=unsaid or None,
         begin_suppress_tokens=[vocabulary.end, *vocabulary.blank],
     )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' advice and progress bars off the screen, and leave its settings as they were."""
-    level, has_bars = messages.get_verbosity(), messages.is_progress_bar_enabled()
-    messages.set_verbosity_error()
-    messages.disable_progress_bar()
-    try:
-        yield
-    finally:
-        messages.set_verbosity(level)
-        if has_bars:
-            messages.enable_progress_bar()

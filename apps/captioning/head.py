@@ -70,7 +70,7 @@ class CaptionHead(Head):
         self.grid = Grid(self.levels, in_channels, _width(decoder), dropout=options.dropout)
         self.generation = Generation(max_tokens=options.max_tokens)
         self._shows_attention = False
-        known = torch.zeros(seen, dtype=torch.int64) if isinstance(seen, int) else caption_hashes(seen).unique()
+        known = torch.zeros(seen, dtype=torch.int64) if isinstance(seen, int) else torch.unique(caption_hashes(seen))
         self.register_buffer("seen", known)
 
     @property
@@ -179,10 +179,9 @@ class CaptionHead(Head):
         each cell of the first level, a float32 array ``[words, h, w]``.
         """
         rows: list[dict[str, Any]] = [{"caption": text} for text in output["texts"]]
-        if self.shows_attention:
-            for place, row in enumerate(rows):
-                row |= self._look(output, place)
-        return rows
+        if not self.shows_attention:
+            return rows
+        return [{**row, **self._look(output, place)} for place, row in enumerate(rows)]
 
     @torch.no_grad()
     def _look(self, output: Output, place: int) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class CaptionEvaluator(Evaluator):
         references = [[words[text] for text in each] for each in texts]
         said = [words[text] for text in captions]
         size = len(captions)
-        speakers = [(said, range(size))]
+        speakers: list[tuple[Sequence[Words], Sequence[int]]] = [(said, range(size))]
         if not self.is_brief:
             speakers.append(([words[self.blind_caption]] * size, range(size)))
             if size > 1:

@@ -15,7 +15,7 @@ State = tuple[Tensor, ...]
 """What a recurrent decoder knows after some tokens, each ``[N, ...]``."""
 
 
-class RecurrentConfig(PretrainedConfig):
+class RecurrentConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
     """What recurrent decoders are built from, in the form that transformers' generation reads.
 
     Args:
@@ -86,7 +86,7 @@ class Memory:
         return tuple(each.index_select(0, places) for each in self._state)
 
 
-class RecurrentDecoder(PreTrainedModel, GenerationMixin):
+class RecurrentDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
     """What recurrent decoders share: the interface that transformers' generation drives."""
 
     config_class = RecurrentConfig
@@ -154,7 +154,7 @@ class LstmDecoder(RecurrentDecoder):
         self.lstm = nn.LSTM(config.width, config.hidden, batch_first=True)
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(config.hidden, config.vocab_size)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def read(self, tokens: Tensor, cells: Cells, state: State | None) -> Reading:
         """Return what follows tokens ``[N, L]``, from the states before them, or from the picture."""

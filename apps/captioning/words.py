@@ -86,7 +86,8 @@ def _words(piece: str, is_before_number: bool) -> tuple[str, ...]:
     """Return the words of a piece of text without white space, which recur: most captions share theirs."""
     if piece.isalpha() and piece.isascii():
         return _SPLIT.get(piece.lower(), (piece.lower(),))
-    patterns, place, found = _patterns(), 0, []
+    patterns, place = _patterns(), 0
+    found: list[str] = []
     # what follows the piece matters to abbreviations only
     seen = piece + ("\n1" if is_before_number else "\n")
     while place < len(piece):

@@ -5,7 +5,6 @@ The questions about an image share its difficulties, so that questions can't be 
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +52,8 @@ class Survey:
     out_of_reach: int
 
 
-def survey(asked: Sequence[str]) -> Survey:
-    """Return what is told by the questions of each image, as the evaluator keeps them."""
+def survey(asked: NDArray[Any]) -> Survey:
+    """Return what is told by the questions of each image, ``[N]`` texts as the evaluator keeps them."""
     said, tallies = set(), Counter[str]()
     found: defaultdict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
     for place, text in enumerate(asked):
@@ -83,7 +82,7 @@ def _sum_type(kind: str, name: str, rows: list[tuple[int, float]], images: int) 
     return TypeSums(
         f"{kind.replace('_', ' ')} {name}",
         np.bincount(places, minlength=images),
-        np.bincount(places, weights=accuracies, minlength=images),
+        np.bincount(places, weights=accuracies, minlength=images).astype(np.float64),
     )
 
 

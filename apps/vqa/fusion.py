@@ -87,7 +87,7 @@ class StackedAttention(nn.Module):
         for hop in self.hops:
             asked, shares = hop(cells, is_picture, asked, image)
         height, width = features[self.level].shape[-2:]
-        return Fused(asked, shares.unflatten(1, (height, width)))
+        return Fused(asked, shares.reshape(-1, height, width))
 
 
 class _Hop(nn.Module):

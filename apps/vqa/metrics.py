@@ -20,7 +20,8 @@ from .answers import common_spellings, tally
 from .consensus import consensus_accuracies
 from .figures import Drawn, Survey, draw_ratios, survey
 from .question_prior import QuestionPrior, learn_prior
-from .wups import WordNet, Wups
+from .wordnet import WordNet
+from .wups import Wups
 
 #: What a model is held against; the columns of ``accuracy`` behind its own.
 BASELINES = ("question_only", "majority")

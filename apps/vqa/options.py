@@ -27,8 +27,9 @@ class HeadOptions(CheckedOptions):
     """For transformer: a pretrained one, a folder or a name on the Hugging Face hub; it brings its own tokens."""
     train_language_model: bool = False
     """Whether the pretrained language model learns too, as fast as the head; it stays as it is otherwise."""
-    width: int = 512
-    """The length of the vectors in which picture and question meet; of the LSTM's state too."""
+    width: int = 256
+    """The length of the vectors in which picture and question meet; of the LSTM's state too. Antol 2015 took 1024 and
+    512, for a quarter of a million questions."""
     embedding: int = 300
     """For lstm: the length of a word's vector."""
     layers: int = 2
@@ -112,9 +113,9 @@ class TrainOptions(TrainingOptions):
         is_given = asked.language_model is not None
         needs = "--head-options.language-model"
         check_effect(self, "head_options.train_language_model", has_effect=is_given, needs=needs)
-        names = ("layers", "attention_heads", "min_count", "vocabulary_size")
+        own = ("layers", "attention_heads", "min_count", "vocabulary_size")
         needs = "a head of its own words; --head-options.language-model brings its own"
-        check_effect(self, *(f"head_options.{name}" for name in names), has_effect=not is_given, needs=needs)
+        check_effect(self, *(f"head_options.{name}" for name in own), has_effect=not is_given, needs=needs)
 
 
 @dataclass(kw_only=True)

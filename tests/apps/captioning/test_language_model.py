@@ -195,7 +195,9 @@ def test_weights_of_another_model(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"n_layer": 3}))
-    with pytest.raises(UserError, match=r"model.safetensors can't be read: it lacks \d+ tensors, such as transformer.h"):
+    with pytest.raises(
+        UserError, match=r"model.safetensors can't be read: it lacks \d+ tensors, such as transformer.h"
+    ):
         open_language_model(str(copy), max_tokens=30)
 
 
@@ -207,7 +209,7 @@ def test_a_shape_that_can_not_look(folder: Path, tmp_path: Path) -> None:
 
 
 def test_captions_longer_than_it_reads(folder: Path) -> None:
-    with pytest.raises(UserError, match="reads 48 tokens, and captions of --head-options.max-tokens 47 .*at most 46"):
+    with pytest.raises(UserError, match=r"reads 48 tokens, and captions of --head-options.max-tokens 47 .*at most 46"):
         open_language_model(str(folder), max_tokens=47)
 
 

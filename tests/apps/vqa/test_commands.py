@@ -5,13 +5,17 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from onetrunk.apps import load_model, vqa
 from onetrunk.apps.cli import main
 from onetrunk.apps.evaluated_images import read_images
+from onetrunk.apps.vqa import wordnet
+from onetrunk.apps.vqa.opening import require_answers
 from onetrunk.backbones import UserError
+from onetrunk.datasets import DataError, Question, open_dataset
 from PIL import Image
 
 WORDS = "--backbone timm/test_resnet --weights none --image-size 32 --batch-size 8 --workers 0 --device cpu".split()
@@ -225,6 +229,27 @@ def test_options_that_mean_nothing_are_refused(
     assert train(question_table, tmp_path / "run", *words.split()) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_nearness_in_meaning_needs_wordnet(
+    answered_run: Path, question_table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(wordnet, "wordnet_places", list)
+    assert use("evaluate", answered_run, "--data", str(question_table), "--wups") == 2
+    assert "WUPS needs WordNet's files of nouns" in capsys.readouterr().err
+
+
+def test_images_about_which_nothing_is_asked_are_named(question_table: Path) -> None:
+    images = open_dataset(question_table, "train", kind="questions")
+    record = images.records[3]
+    for asked, message in (
+        ((), "the image has no question; .*questions.csv gives it none"),
+        ((Question("", ("yes",)),), "a question about the image has no words"),
+        ((Question("Is it?", (" ",)),), "the question 'Is it\\?' has no answer"),
+    ):
+        records = (*images.records[:3], replace(record, targets={"questions": asked}))
+        with pytest.raises(DataError, match=message):
+            require_answers(replace(images, splits={"train": records}))
 
 
 def test_an_evaluation_needs_a_model() -> None:

@@ -5,7 +5,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from onetrunk.apps.vqa.wups import Wups, read_wordnet, wordnet_fault
+from onetrunk.apps.vqa.wordnet import read_wordnet, wordnet_fault
+from onetrunk.apps.vqa.wups import Wups
 from onetrunk.backbones import UserError
 
 #: Sense -> its words, and what it is a kind of ("@") or an instance of ("@i").
