@@ -6,10 +6,13 @@ from ..backbones import Backbone, build_backbone
 from ..backbones.architecture import Options
 from ..backbones.assembly import on_meta
 from ..backbones.catalog import find_builder
-from ..backbones.spec import sorted_levels
+from ..backbones.errors import UserError
+from ..backbones.spec import PREPOOL, sorted_levels
 from ..backbones.weights import WeightSource
 from .config import TrainingOptions, canvas_of
 from .option_checks import frozen_epochs
+
+_DIMENSIONS_OF_A_MAP = 3
 
 
 def deepest_level(options: TrainingOptions) -> str:
@@ -21,6 +24,29 @@ def deepest_level(options: TrainingOptions) -> str:
     structure = Options(options.channels, 32, canvas_of(options.image_size))
     offered = on_meta(find_builder(options.backbone), structure).flow.offered()
     return ([*sorted_levels(offered)] or ["embedding"])[-1]
+
+
+def level_channels(backbone: Backbone, levels: Sequence[str], *, head: str, reads_vectors: bool) -> list[int]:
+    """Return the channels of the levels that a head reads, any that the trunk was built to give.
+
+    Args:
+        backbone: The trunk.
+        levels: Among them maybe the path of a module.
+        head: Its name, for the message.
+        reads_vectors: Whether it reads vectors as well as maps.
+
+    Raises:
+        UserError: If one is no map, and the head needs maps.
+    """
+    shapes = {level: backbone.facts.shapes[level] for level in levels}
+    for level, shape in shapes.items():
+        if not reads_vectors and len(shape) != _DIMENSIONS_OF_A_MAP:
+            maps = ", ".join([*backbone.specs, PREPOOL]) if backbone.specs else "none"
+            raise UserError(
+                f"--head {head} looks around in a map, and '{level}' of {backbone.name} is a vector of {shape[0]} "
+                f"numbers. Maps of {backbone.name}: {maps}."
+            )
+    return [shape[0] for shape in shapes.values()]
 
 
 def build_trunk(

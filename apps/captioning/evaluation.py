@@ -10,11 +10,11 @@ from ..evaluation import Evaluation
 from ..model_file import load_trained
 from ..outputs import IMAGES, PREDICTIONS, RESULTS, output_folder
 from ..run_folder import replace_json
+from .head import CaptionHead
 from .java_metrics import java_fault
 from .metrics import CaptionEvaluator
 from .opening import open_for_model
 from .options import EvaluateOptions
-from .task import use_generation
 
 COCO_CAPTIONS = "captions.json"
 """The captions in the format of COCO's results, for its server and for other tools."""
@@ -33,8 +33,9 @@ def run_evaluation(options: EvaluateOptions) -> Card:
             raise UserError(fault)
     assert options.model is not None
     task, backbone = load_trained(options.model, task="captioning")
-    use_generation(task, options)
+    assert isinstance(task.head, CaptionHead)
     assert isinstance(task.evaluator, CaptionEvaluator)
+    task.head.say_with(options)
     task.evaluator.java = java
     images = open_for_model(options.model, options)
 

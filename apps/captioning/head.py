@@ -1,7 +1,7 @@
 """The captioning heads: cells of the trunk's maps, and a decoder that says what they show."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -93,18 +93,9 @@ class CaptionHead(Head):
         self._shows_attention = wanted
 
     def say_with(self, options: GenerationOptions) -> None:
-        """Set how captions are said.
-
-        Raises:
-            UserError: If longer ones are asked for than were learned.
-        """
-        most = self.options.max_tokens
-        if options.max_tokens is not None and options.max_tokens > most:
-            raise UserError(
-                f"--generation.max-tokens {options.max_tokens}: the model learned captions of at most {most} tokens "
-                f"(--head-options.max-tokens). Use {most} or fewer."
-            )
-        self.generation = Generation(options.beams, options.length_penalty, options.max_tokens or most)
+        """Set how captions are said, as far as the options do."""
+        asked = {"beams": options.beams, "length_penalty": options.length_penalty}
+        self.generation = replace(self.generation, **{key: value for key, value in asked.items() if value is not None})
 
     def forward(self, features: Mapping[str, Tensor], context: Context) -> Output:
         """Return the cells; in evaluation also what is said of each picture."""

@@ -95,20 +95,19 @@ class LossOptions(CheckedOptions):
 class GenerationOptions(CheckedOptions):
     """How captions are said."""
 
-    beams: int = 3
-    """How many beginnings of a caption are kept at each token; 1: always the most probable token."""
-    length_penalty: float = 1.0
-    """A caption's log probability is divided by its tokens to the power of this; above 1: longer captions, below:
-    shorter. No effect with one beam."""
-    max_tokens: int | None = None
-    """The longest caption that is said, in tokens; unset: the longest that was learned (--head-options.max-tokens)."""
+    beams: int | None = None
+    """How many beginnings of a caption are kept at each token; 1: always the most probable one. Unset: as the model was
+    trained, by default 3."""
+    length_penalty: float | None = None
+    """The power of the number of tokens by which a caption's log probability is divided; above 1: longer captions,
+    below: shorter. No effect with one beam. Unset: as the model was trained, by default 1."""
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        check_range(self, "beams", "max_tokens", least=1, group="generation")
-        if not -10 <= self.length_penalty <= 10:
-            raise UserError(f"--generation.length-penalty takes -10 to 10, not {self.length_penalty}.")
+        check_range(self, "beams", least=1)
+        if self.length_penalty is not None and not -10 <= self.length_penalty <= 10:
+            raise UserError(f"--length-penalty takes -10 to 10, not {self.length_penalty:g}.")
 
 
 def check_head(options: Any, head: HeadName) -> None:
@@ -151,7 +150,7 @@ def _refuse_beside_language_model(options: Any) -> None:
 
 
 @dataclass(kw_only=True)
-class TrainOptions(TrainingOptions):
+class TrainOptions(GenerationOptions, TrainingOptions):
     """Fine-tune a trunk on images with captions."""
 
     head: HeadName = "transformer"
@@ -163,7 +162,6 @@ class TrainOptions(TrainingOptions):
     select: str | None = None
     """The metric of the validation split that chooses the checkpoint; unset: cider."""
     head_options: HeadOptions = field(default_factory=HeadOptions)
-    generation: GenerationOptions = field(default_factory=GenerationOptions)
     loss: LossOptions = field(default_factory=LossOptions)
     augment: WholePictureOptions = field(default_factory=WholePictureOptions)
 
@@ -175,13 +173,9 @@ class TrainOptions(TrainingOptions):
 
 
 @dataclass(kw_only=True)
-class EvaluateOptions(ModelEvaluationOptions):
+class EvaluateOptions(GenerationOptions, ModelEvaluationOptions):
     """Evaluate a trained model."""
 
-    beams: int | None = None
-    """How many beginnings of a caption are kept; 1: always the most probable word; unset: as in training."""
-    length_penalty: float | None = None
-    """Above 1: longer captions, below: shorter; unset: as in training."""
     tokenizer: Literal["own", "ptb"] = "own"
     """What cuts text into words for the figures: own, or ptb, the Java program of COCO's evaluation, if it is there."""
     also: list[Literal["meteor", "spice"]] | None = None
@@ -189,10 +183,5 @@ class EvaluateOptions(ModelEvaluationOptions):
 
 
 @dataclass(kw_only=True)
-class PredictOptions(PredictionOptions):
+class PredictOptions(GenerationOptions, PredictionOptions):
     """Say what images show, and draw where the model looked."""
-
-    beams: int | None = None
-    """How many beginnings of a caption are kept; 1: always the most probable word; unset: as in training."""
-    length_penalty: float | None = None
-    """Above 1: longer captions, below: shorter; unset: as in training."""

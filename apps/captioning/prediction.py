@@ -12,8 +12,8 @@ from ..inputs import InputRecipe
 from ..model_file import load_model
 from ..outputs import PREDICTIONS, output_folder, picture_stems, save_png
 from ..processes import is_first
+from .head import CaptionHead
 from .options import PredictOptions
-from .task import use_generation
 
 
 def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
@@ -26,10 +26,12 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     """
     where = output_folder(options.output, *PREDICTIONS, PICTURES, overwrite=options.overwrite)
     task = load_model(options.model, task="captioning")
-    head = use_generation(task, options)
+    head = task.head
+    assert isinstance(head, CaptionHead)
+    head.say_with(options)
     records = list_pictures(options.images)
     if where is not None:
-        head.shows_attention = True
+        head.shows_attention = head.has_attention
         task.keep_prediction = _Pictures(where, records, InputRecipe.from_dict(task.description["inputs"])).write
     rows = predict_pictures(task, records, options, where=where)
     if where is not None and is_first():

@@ -19,7 +19,7 @@ from .head import build_head
 from .metrics import make_evaluator
 from .opening import captions_of, open_for_training
 from .options import HeadOptions, TrainOptions
-from .task import build_task, level_channels
+from .task import build_task, channels_of
 
 
 def run_training(options: TrainOptions) -> Card:
@@ -34,7 +34,7 @@ def run_training(options: TrainOptions) -> Card:
     torch.manual_seed(options.seed)
     levels = tuple(options.head_options.levels or [deepest_level(options)])
     backbone = build_trunk(options, levels)
-    channels = level_channels(backbone, levels, options.head)
+    channels = channels_of(backbone, options.head, levels)
     splits = open_for_training(options, run.split)
     images = captions_of(splits["train"])
     texts = [text for captions in images for text in captions]
@@ -48,7 +48,7 @@ def run_training(options: TrainOptions) -> Card:
         seen=texts,
         label_smoothing=options.loss.label_smoothing,
     )
-    head.say_with(options.generation)
+    head.say_with(options)
     inputs = make_recipe(backbone.preprocessing, canvas_of(options.image_size), options.resize)
     identities = check_data(splits, options)
     evaluator = make_evaluator(images, select=options.select)

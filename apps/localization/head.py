@@ -14,12 +14,12 @@ from ..classification.averaging import mean_softmax
 from ..classification.losses import ClassLoss
 from ..classification.readout import best_classes, probabilities, top_row
 from ..outputs import plain_box
+from ..pooling import pool_valid
 from ..task import Head
 from ..views import View
 from .baselines import Shares
 from .boxes import Output, class_boxes
 from .options import HeadOptions
-from .pooling import pool_valid
 
 #: Where the smooth L1 loss turns from a square into a line. Fast R-CNN's 1 is for offsets that were brought to unit
 #: variance (Girshick 2015, section 2.3); sides in shares of the picture vary about ten times less.

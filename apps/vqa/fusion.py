@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ...datasets import Context
 from ..grid import Grid
-from ..localization.pooling import pool_valid
+from ..pooling import pool_valid
 
 
 class Fused(NamedTuple):
@@ -23,8 +23,9 @@ class Fused(NamedTuple):
 class Product(nn.Module):
     """The picture's vector times the question's, after a linear layer and a tanh for each (Antol 2015, section 4).
 
-    The picture's vector is first brought to length sqrt(C) about its mean (layer norm). Antol brings it to length 1;
-    its numbers are then so small, 0.04 in ResNet-18's embedding, that the tanh is a line and learning starts slowly.
+    Both vectors are first brought to length sqrt(C) about their mean (layer norm). Antol brings the picture's to length
+    1; its numbers are then so small, 0.04 in ResNet-18's embedding, that the tanh is a line and learning starts slowly.
+    The last states of an LSTM are about as small.
 
     Args:
         level: A map, whose mean over the picture is read, or ``embedding``.
@@ -39,7 +40,7 @@ class Product(nn.Module):
         self.level = level
         self.norm = nn.LayerNorm(in_channels)
         self.of_picture = nn.Linear(in_channels, width)
-        self.of_question = nn.Linear(question_width, width)
+        self.of_question = _question_layer(question_width, width)
 
     def forward(self, features: Mapping[str, Tensor], context: Context, questions: Tensor, image: Tensor) -> Fused:
         """Return the products.
@@ -75,7 +76,7 @@ class StackedAttention(nn.Module):
         super().__init__()
         self.level = level
         self.grid = Grid((level,), (in_channels,), width)
-        self.of_question = nn.Linear(question_width, width)
+        self.of_question = _question_layer(question_width, width)
         self.hops = nn.ModuleList(_Hop(width) for _ in range(hops))
 
     def forward(self, features: Mapping[str, Tensor], context: Context, questions: Tensor, image: Tensor) -> Fused:
@@ -88,6 +89,11 @@ class StackedAttention(nn.Module):
             asked, shares = hop(cells, is_picture, asked, image)
         height, width = features[self.level].shape[-2:]
         return Fused(asked, shares.reshape(-1, height, width))
+
+
+def _question_layer(question_width: int, width: int) -> nn.Sequential:
+    """Return what brings a question's vector to the width in which it meets the picture."""
+    return nn.Sequential(nn.LayerNorm(question_width), nn.Linear(question_width, width))
 
 
 class _Hop(nn.Module):

@@ -4,8 +4,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...backbones.errors import UserError
-from ..config import CheckedOptions, ModelEvaluationOptions, PlacingOptions, PredictionOptions, TrainingOptions
-from ..option_checks import check_effect, check_range
+from ..config import (
+    CheckedOptions,
+    ModelEvaluationOptions,
+    PredictionOptions,
+    TrainingOptions,
+    WholePictureOptions,
+)
+from ..option_checks import check_effect, check_range, refuse_balance
 
 HeadName = Literal["product", "stacked_attention"]
 
@@ -73,16 +79,6 @@ class LossOptions(CheckedOptions):
 
 
 @dataclass(kw_only=True)
-class AugmentOptions(PlacingOptions):
-    """Random changes to pictures; none by default, because questions ask for left and right, and for all of it."""
-
-    flip: float = 0.0
-    """The probability of a mirror image, in which left and right are exchanged, and words can't be read."""
-    min_scale: float = 1.0
-    """The smallest share of the picture that a random crop shows, 1 for no crop; what is cut off may be asked for."""
-
-
-@dataclass(kw_only=True)
 class TrainOptions(TrainingOptions):
     """Fine-tune a trunk on images with questions and answers."""
 
@@ -96,13 +92,12 @@ class TrainOptions(TrainingOptions):
     """The metric of the validation split that chooses the checkpoint; unset: vqa_accuracy."""
     head_options: HeadOptions = field(default_factory=HeadOptions)
     loss: LossOptions = field(default_factory=LossOptions)
-    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    augment: WholePictureOptions = field(default_factory=WholePictureOptions)
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
-        if self.sampling == "balanced":
-            raise UserError("--sampling balanced: draws classes equally often, and questions have none. Leave it out.")
+        refuse_balance(self.sampling)
         asked = self.head_options
         attends, is_lstm = self.head == "stacked_attention", asked.question_encoder == "lstm"
         check_effect(self, "head_options.hops", has_effect=attends, needs="--head stacked_attention")

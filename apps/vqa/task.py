@@ -5,14 +5,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ...backbones import Backbone
-from ...backbones.architecture import Options
-from ...backbones.assembly import on_meta
-from ...backbones.catalog import find_builder
-from ...backbones.errors import UserError, unknown
-from ...backbones.spec import sorted_levels
-from ..config import canvas_of
 from ..inputs import InputRecipe
 from ..task import Task
+from ..trunk import deepest_level, level_channels
 from ..vocabulary import Vocabulary
 from .fusion import Product, StackedAttention
 from .head import AnswerHead, LossName
@@ -105,11 +100,8 @@ def settle_level(options: TrainOptions) -> HeadOptions:
     """
     if options.head_options.level is not None:
         return options.head_options
-    structure = Options(options.channels, 32, canvas_of(options.image_size))
-    offered = on_meta(find_builder(options.backbone), structure).flow.offered()
-    maps = sorted_levels(offered)
-    wants_vector = options.head == "product" and "embedding" in offered
-    return replace(options.head_options, level="embedding" if wants_vector or not maps else maps[-1])
+    level = "embedding" if options.head == "product" else deepest_level(options)
+    return replace(options.head_options, level=level)
 
 
 def _build_head(
@@ -122,14 +114,7 @@ def _build_head(
 ) -> AnswerHead:
     level = options.level
     assert level is not None
-    if name == "stacked_attention" and level == "embedding":
-        raise UserError(
-            f"--head stacked_attention looks around in a map, and the embedding is a vector. Maps of {backbone.name}: "
-            f"{', '.join(backbone.specs) or 'none; take --head product, or another trunk'}."
-        )
-    if level != "embedding" and level not in backbone.specs:
-        raise unknown(f"level of {backbone.name}", level, ["embedding", *backbone.specs])
-    channels = backbone.embedding_dim if level == "embedding" else backbone.specs[level].channels
+    (channels,) = level_channels(backbone, (level,), head=name, reads_vectors=name == "product")
     config = None if reader.config is None else dict(reader.config)
     encoder = build_encoder(reader.vocabulary, options, config, network=reader.network)
     fusion: Product | StackedAttention

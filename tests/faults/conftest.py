@@ -54,7 +54,7 @@ DETECTION = (
 CAPTIONING = (
     "captioning train --backbone timm/test_resnet --weights none --image-size 32 --epochs 3 --batch-size 8 "
     "--workers 0 --learning-rate 0.01 --head-options.width 16 --head-options.attention-heads 2 "
-    "--head-options.min-count 1 --head-options.dropout 0.3 --head-options.max-tokens 8 --generation.beams 2 "
+    "--head-options.min-count 1 --head-options.dropout 0.3 --head-options.max-tokens 8 --beams 2 "
     "--augment.color-jitter 0.4 --fit.save-every 0 --optim.trunk-factor 1 --device cpu"
 )
 
@@ -190,7 +190,8 @@ def noisy_questions(noisy_pictures: Path, tmp_path_factory: pytest.TempPathFacto
     lines = ["path,question,answer,split"]
     for place, picture in enumerate(sorted(noisy_pictures.rglob("*.png"))):
         split, label = picture.parts[-3:-1]
-        asked = [f"Is it light?,{'yes' if label == 'light' else 'no'}", f"What is it?,{label}", f"Which one?,{place % 4}"]
+        is_light = "yes" if label == "light" else "no"
+        asked = [f"Is it light?,{is_light}", f"What is it?,{label}", f"Which one?,{place % 4}"]
         lines += [f"{picture},{question},{split}" for question in asked[: 1 + place % 3]]
     table.write_text("\n".join(lines) + "\n")
     return table

@@ -5,7 +5,7 @@ import pytest
 import torch
 from onetrunk.apps.localization.baselines import CENTRE_BOX, in_pixels, mean_box
 from onetrunk.apps.localization.boxes import best_overlap, class_boxes, map_box
-from onetrunk.apps.localization.pooling import pool_valid
+from onetrunk.apps.pooling import pool_valid
 from onetrunk.datasets import Context, eval_transform, open_dataset
 from PIL import Image
 from torch.nn.functional import adaptive_avg_pool2d

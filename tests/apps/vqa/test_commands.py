@@ -197,7 +197,7 @@ def test_questions_without_answers_are_named(
     [
         ("--resize crop", "crop"),
         ("--head sum", "sum"),
-        ("--sampling balanced", "--sampling balanced: draws classes equally often, and questions have none"),
+        ("--sampling balanced", "--sampling balanced draws classes equally often, and text has none"),
         ("--head-options.hops 3", "--head-options.hops: has no effect without --head stacked_attention"),
         ("--head-options.attention-heads 2", "has no effect without --head-options.question-encoder transformer"),
         ("--head-options.language-model bert", "has no effect without --head-options.question-encoder transformer"),
@@ -217,7 +217,7 @@ def test_questions_without_answers_are_named(
         ("--head-options.level c9", "'c9'"),
         (
             "--head stacked_attention --head-options.level embedding",
-            "--head stacked_attention looks around in a map, and the embedding is a vector. Maps of timm/test_resnet:",
+            "--head stacked_attention looks around in a map, and .embedding. of timm.test_resnet is a vector of",
         ),
         ("--select top1", "top1"),
         ("--loss.name hinge", "hinge"),

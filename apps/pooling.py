@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ...datasets import Context
+from ..datasets import Context
 
 
 def pool_valid(maps: Tensor, context: Context, grid: int) -> Tensor:
