@@ -217,7 +217,7 @@ def test_questions_without_answers_are_named(
         ("--head-options.level c9", "'c9'"),
         (
             "--head stacked_attention --head-options.level embedding",
-            "--head stacked_attention looks around in a map, and .embedding. of timm.test_resnet is a vector of",
+            "--head stacked_attention looks around in a map, and 'embedding' of timm/test_resnet is a vector of",
         ),
         ("--select top1", "top1"),
         ("--loss.name hinge", "hinge"),
