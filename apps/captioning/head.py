@@ -94,8 +94,12 @@ class CaptionHead(Head):
 
     def say_with(self, options: GenerationOptions) -> None:
         """Set how captions are said, as far as the options do."""
-        asked = {"beams": options.beams, "length_penalty": options.length_penalty}
-        self.generation = replace(self.generation, **{key: value for key, value in asked.items() if value is not None})
+        penalty = options.length_penalty
+        self.generation = replace(
+            self.generation,
+            beams=options.beams or self.generation.beams,
+            length_penalty=self.generation.length_penalty if penalty is None else penalty,
+        )
 
     def forward(self, features: Mapping[str, Tensor], context: Context) -> Output:
         """Return the cells; in evaluation also what is said of each picture."""
