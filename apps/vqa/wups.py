@@ -1,6 +1,6 @@
 """WUPS: how near an answer is in meaning, by where WordNet has its words (Malinowski & Fritz 2014, section 4).
 
-The nouns of WordNet are read from its own files, in the layout in which NLTK keeps them; nothing is downloaded.
+NLTK compares the nouns (``pip install 'onetrunk[wups]'``); it takes WordNet's files, and nothing is downloaded.
 """
 
 import math
@@ -51,16 +51,12 @@ class Wups:
         return found if found >= threshold else _PENALTY * found
 
     def similarity(self, first: str, second: str) -> float:
-        """Return how near two things are: 1 if they are the same text, 0 if WordNet doesn't know one of them.
-
-        Else the highest similarity of any of their senses (Wu & Palmer 1994).
-        """
+        """Return how near two things are: 1 if they are the same text, else what WordNet says; each pair once."""
         if first == second:
             return 1.0
         key = (first, second)
         if key not in self._similarities:
-            pairs = ((one, other) for one in self.wordnet.senses(first) for other in self.wordnet.senses(second))
-            self._similarities[key] = max((self.wordnet.similarity(one, other) for one, other in pairs), default=0.0)
+            self._similarities[key] = self.wordnet.similarity(first, second)
         return self._similarities[key]
 
 

@@ -3,16 +3,17 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from onetrunk.apps import load_model, vqa
 from onetrunk.apps.cli import main
 from onetrunk.apps.evaluated_images import read_images
-from onetrunk.apps.vqa import wordnet
 from onetrunk.apps.vqa.opening import require_answers
 from onetrunk.backbones import UserError
 from onetrunk.datasets import DataError, Question, open_dataset
@@ -234,9 +235,24 @@ def test_options_that_mean_nothing_are_refused(
 def test_nearness_in_meaning_needs_wordnet(
     answered_run: Path, question_table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(wordnet, "wordnet_places", list)
+    monkeypatch.setattr("nltk.data.path", [])
     assert use("evaluate", answered_run, "--data", str(question_table), "--wups") == 2
-    assert "WUPS needs WordNet's files of nouns" in capsys.readouterr().err
+    assert "WUPS takes WordNet, and NLTK finds none" in capsys.readouterr().err
+
+
+def test_nearness_in_meaning_is_a_figure_where_wordnet_is_there(
+    answered_run: Path, question_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alike = SimpleNamespace(similarity=lambda first, second: 0.5)
+    monkeypatch.setattr("onetrunk.apps.vqa.evaluation.read_wordnet", lambda: alike)
+    # what never was an answer in training, so that whatever is said is wrong, and half as near as can be
+    text = question_table.read_text()
+    (tmp_path / "strange.csv").write_text(re.sub(r"\?,\w+,", "?,gizmo,", text))
+    words = ("--data", str(tmp_path / "strange.csv"), "--wups", "--output", str(tmp_path / "figures"))
+    assert use("evaluate", answered_run, *words) == 0
+    metrics = read_json(tmp_path / "figures" / "results.json")["metrics"]
+    assert metrics["wups_0"]["value"] == pytest.approx(0.5)
+    assert metrics["wups"]["value"] == pytest.approx(0.05)
 
 
 def test_images_about_which_nothing_is_asked_are_named(question_table: Path) -> None:

@@ -2,10 +2,12 @@
 
 import os
 import zipfile
+from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
-from onetrunk.apps.vqa.wordnet import read_wordnet, wordnet_fault
+from onetrunk.apps.vqa.wordnet import read_wordnet
 from onetrunk.apps.vqa.wups import Wups
 from onetrunk.backbones import UserError
 
@@ -30,38 +32,53 @@ SENSES = {
     120: ("Rex", (("@i", 100), ("@", 30))),
 }
 LICENCE = "  1 This line stands for the licence, which begins with two spaces.  \n"
+#: What NLTK opens besides the nouns.
+OTHERS = [f"{kind}.{part}" for kind in ("index", "data") for part in ("verb", "adj", "adv")]
 
 
-def write_wordnet(folder: Path) -> Path:
-    """Write the senses as ``data.noun`` and ``index.noun``, and one irregular plural."""
-    folder.mkdir(parents=True)
-    lines, index = [], {}
+def data_lines(places: dict[int, int]) -> list[str]:
+    """Return the senses' lines, which refer to each other by where they stand in the file."""
+    lines = []
     for sense, (words, parents) in SENSES.items():
         named = " ".join(f"{word} 0" for word in words.split())
         # besides what is above there are other pointers: here one to a part, which leads nowhere
-        pointers = " ".join(f"{kind} {target:08} n 0000" for kind, target in (*parents, ("%p", 10)))
-        count = f"{len(parents) + 1:03}"
-        lines.append(f'{sense:08} 03 n {len(words.split()):02x} {named} {count} {pointers} | a gloss; "so | said"  \n')
+        above = (*parents, ("%p", 10))
+        pointers = " ".join(f"{kind} {places.get(target, 0):08} n 0000" for kind, target in above)
+        start = f"{places.get(sense, 0):08} 03 n {len(words.split()):02x} {named} {len(above):03} {pointers}"
+        lines.append(f'{start} | a gloss; "so said"  \n')
+    return lines
+
+
+def write_wordnet(folder: Path) -> Path:
+    """Write the senses as ``data.noun`` and ``index.noun``, one irregular plural, and the other parts of speech."""
+    folder.mkdir(parents=True)
+    lengths = [len(LICENCE), *map(len, data_lines({}))]
+    places = dict(zip(SENSES, accumulate(lengths), strict=False))
+    (folder / "data.noun").write_text(LICENCE + "".join(data_lines(places)))
+    index: dict[str, list[int]] = {}
+    for sense, (words, _) in SENSES.items():
         for word in words.split():
-            index.setdefault(word.lower(), []).append(sense)
-    (folder / "data.noun").write_text(LICENCE + "".join(lines))
+            index.setdefault(word.lower(), []).append(places[sense])
     rows = [
         f"{word} n {len(senses)} 2 @ %p {len(senses)} 0 {' '.join(f'{each:08}' for each in senses)}  \n"
         for word, senses in sorted(index.items())
     ]
     (folder / "index.noun").write_text(LICENCE + "".join(rows))
-    (folder / "noun.exc").write_text("mice mouse\n")
+    (folder / "lexnames").write_text("".join(f"{number:02}\tnoun.some{number}\t1\n" for number in range(4)))
+    for name in OTHERS:
+        (folder / name).write_text(LICENCE)
+    for part in ("noun", "verb", "adj", "adv"):
+        (folder / f"{part}.exc").write_text("mice mouse\n" if part == "noun" else "")
     return folder
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that NLTK_DATA names, the only one there is."""
-    monkeypatch.setenv("NLTK_DATA", os.pathsep.join([str(tmp_path / "nowhere"), str(tmp_path / "data")]))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("sys.prefix", str(tmp_path / "prefix"))
-    monkeypatch.setattr("onetrunk.apps.vqa.wordnet._SYSTEM", ())
-    return tmp_path / "data"
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """One of the two folders where NLTK looks; it reads nothing that others might write to."""
+    monkeypatch.setattr("nltk.data.path", [str(tmp_path / "nowhere"), str(tmp_path / "data")])
+    mask = os.umask(0o022)
+    yield tmp_path / "data"
+    os.umask(mask)
 
 
 @pytest.fixture
@@ -125,40 +142,89 @@ def test_several_people_count_alike(wups: Wups) -> None:
     assert wups.mean_score("dog", ("dog", "cat", "gizmo"), 0.0) == pytest.approx((1 + 2 / 3 + 0) / 3)
 
 
-def test_wordnet_may_lie_packed_as_the_downloader_leaves_it(data: Path, tmp_path: Path) -> None:
+def pack_wordnet(data: Path, tmp_path: Path, name: str) -> None:
     folder = write_wordnet(tmp_path / "unpacked")
     (data / "corpora").mkdir(parents=True)
-    with zipfile.ZipFile(data / "corpora" / "wordnet.zip", "w") as archive:
+    with zipfile.ZipFile(data / "corpora" / f"{name}.zip", "w") as archive:
         for path in folder.iterdir():
-            archive.write(path, f"wordnet/{path.name}")
-    assert wordnet_fault() is None
+            archive.write(path, f"{name}/{path.name}")
+
+
+@pytest.mark.parametrize("name", ["wordnet", "wordnet31"])
+def test_wordnet_may_lie_packed_as_the_downloader_leaves_it(data: Path, tmp_path: Path, name: str) -> None:
+    pack_wordnet(data, tmp_path, name)
     assert Wups(read_wordnet()).similarity("mice", "dog") == pytest.approx(2 / 3)
 
 
-def test_a_list_of_irregular_plurals_may_be_missing(data: Path) -> None:
-    folder = write_wordnet(data / "corpora" / "wordnet")
-    (folder / "noun.exc").unlink()
-    assert Wups(read_wordnet()).similarity("mice", "dog") == 0
+def test_nothing_is_said_about_other_languages(wups: Wups, recwarn: pytest.WarningsRecorder) -> None:
+    assert Wups(read_wordnet()).similarity("dog", "cat") == pytest.approx(2 / 3)
+    assert not list(recwarn)
+
+
+def test_a_pair_is_looked_up_once(wups: Wups, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = wups.similarity("dog", "cat")
+    monkeypatch.setattr(wups.wordnet, "similarity", None)
+    assert wups.similarity("dog", "cat") == first
+    assert wups.score("dog", "dog", 0.9) == 1
+
+
+def test_without_nltk_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onetrunk.apps.vqa.wordnet.find_spec", lambda name: None)
+    message = r"WUPS takes the package nltk, which isn't installed: pip install 'onetrunk\[wups\]'.*downloader wordnet"
+    with pytest.raises(UserError, match=message):
+        read_wordnet()
 
 
 def test_without_wordnet_one_is_told_where_to_put_it(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    message = r"WUPS needs WordNet's files of nouns.*NLTK_DATA, which is '.*nowhere.*nltk.downloader wordnet"
+    data.mkdir()
+    message = (
+        r"NLTK finds none in \S+nowhere, \S+data\. Fetch WordNet with 'python -m nltk.downloader wordnet'.*NLTK_DATA"
+    )
     with pytest.raises(UserError, match=message):
         read_wordnet()
-    monkeypatch.delenv("NLTK_DATA")
-    assert "NLTK_DATA, which isn't set" in str(wordnet_fault())
-
-
-@pytest.mark.parametrize("name", ["index.noun", "data.noun"])
-def test_damaged_files_are_named(data: Path, name: str) -> None:
-    folder = write_wordnet(data / "corpora" / "wordnet")
-    (folder / name).write_text("dog n\n")
-    with pytest.raises(UserError, match=r"corpora/wordnet: WordNet's files of nouns can't be read.*downloader"):
+    monkeypatch.setattr("nltk.data.path", [])
+    with pytest.raises(UserError, match="NLTK finds none in no folder at all"):
         read_wordnet()
+
+
+def test_folders_that_others_may_write_to_are_named(data: Path) -> None:
+    write_wordnet(data / "corpora" / "wordnet")
+    data.chmod(0o777)
+    with pytest.raises(UserError, match=r"NLTK finds none in .*NLTK will not read data from '\S+data'.*chmod go-w"):
+        read_wordnet()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("index.noun", "dog n\n"), ("index.noun", "dog n 0 x\n"), ("lexnames", "x\n"), ("noun.exc", "\n")],
+)
+def test_damaged_files_are_named(data: Path, name: str, text: str) -> None:
+    folder = write_wordnet(data / "corpora" / "wordnet")
+    (folder / name).write_text(text)
+    with pytest.raises(UserError, match=r"corpora/wordnet: WordNet's files can't be read \(.+\)\. Fetch"):
+        read_wordnet()
+
+
+def test_missing_files_are_named(data: Path) -> None:
+    folder = write_wordnet(data / "corpora" / "wordnet")
+    (folder / "noun.exc").unlink()
+    with pytest.raises(UserError, match=r"corpora/wordnet: WordNet's files can't be read \(.*noun\.exc"):
+        read_wordnet()
+
+
+@pytest.mark.parametrize("text", ["", "dog n\n", LICENCE])
+def test_senses_that_are_not_where_the_index_says_are_named(data: Path, text: str) -> None:
+    folder = write_wordnet(data / "corpora" / "wordnet")
+    (folder / "data.noun").write_text(text)
+    wordnet = read_wordnet()
+    with pytest.raises(UserError, match=r"corpora/wordnet: WordNet's files can't be read \(No WordNet synset found"):
+        wordnet.similarity("dog", "cat")
 
 
 def test_a_damaged_archive_is_named(data: Path) -> None:
     (data / "corpora").mkdir(parents=True)
     (data / "corpora" / "wordnet.zip").write_bytes(b"no archive")
-    with pytest.raises(UserError, match=r"wordnet\.zip: WordNet's files of nouns can't be read"):
+    with pytest.raises(
+        UserError, match=r"corpora/wordnet in \S+nowhere, \S+data: WordNet's files can't be read \(.*zip"
+    ):
         read_wordnet()
