@@ -15,11 +15,13 @@ _LISTED = 5
 def clean_text(text: str) -> str:
     """Return a text in Unicode's form NFC, with one space for each run of white space and control characters.
 
-    Letters, case and punctuation stay: what of them counts is the business of whoever learns or judges the text.
+    Letters, case and punctuation stay: what of them counts is the business of whoever learns or judges the text. Half
+    of a character (a lone surrogate), which JSON can hold and UTF-8 can't, becomes U+FFFD; two halves become one.
     """
     if text.isascii() and text.isprintable():  # most text, and millions of answers; it is in that form
         return " ".join(text.split())
-    composed = unicodedata.normalize("NFC", text)
+    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    composed = unicodedata.normalize("NFC", whole)
     return " ".join("".join(" " if unicodedata.category(each) == "Cc" else each for each in composed).split())
 
 

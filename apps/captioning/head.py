@@ -17,7 +17,7 @@ from ..vocabulary import Vocabulary
 from .attention import AttentionLstmDecoder
 from .generation import Generation, generate
 from .language_model import build_decoder, open_language_model, plain_config
-from .options import GenerationOptions, HeadName, HeadOptions
+from .options import GenerationOptions, HeadName, HeadOptions, check_length_penalty
 from .recurrent import LstmDecoder, RecurrentConfig
 from .seen import caption_hashes
 from .transformer import build_transformer
@@ -93,13 +93,18 @@ class CaptionHead(Head):
         self._shows_attention = wanted
 
     def say_with(self, options: GenerationOptions) -> None:
-        """Set how captions are said, as far as the options do."""
+        """Set how captions are said, as far as the options do.
+
+        Raises:
+            UserError: For a length penalty where there is one beam.
+        """
         penalty = options.length_penalty
         self.generation = replace(
             self.generation,
             beams=options.beams or self.generation.beams,
             length_penalty=self.generation.length_penalty if penalty is None else penalty,
         )
+        check_length_penalty(options, self.generation.beams)
 
     def forward(self, features: Mapping[str, Tensor], context: Context) -> Output:
         """Return the cells; in evaluation also what is said of each picture."""

@@ -100,7 +100,7 @@ class GenerationOptions(CheckedOptions):
     trained, by default 3."""
     length_penalty: float | None = None
     """The power of the number of tokens by which a caption's log probability is divided; above 1: longer captions,
-    below: shorter. No effect with one beam. Unset: as the model was trained, by default 1."""
+    below: shorter. For several beams. Unset: as the model was trained, by default 1."""
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
@@ -108,6 +108,24 @@ class GenerationOptions(CheckedOptions):
         check_range(self, "beams", least=1)
         if self.length_penalty is not None and not -10 <= self.length_penalty <= 10:
             raise UserError(f"--length-penalty takes -10 to 10, not {self.length_penalty:g}.")
+        check_length_penalty(self, self.beams)
+
+
+def check_length_penalty(options: GenerationOptions, beams: int | None) -> None:
+    """Refuse a length penalty that changes nothing.
+
+    Args:
+        options: What was asked for.
+        beams: How many there are; nothing where only the model knows.
+
+    Raises:
+        UserError: If there is one beam, whose captions aren't compared with others.
+    """
+    if beams == 1 and options.length_penalty is not None:
+        raise UserError(
+            "--length-penalty has no effect with one beam, of which there is nothing to choose from. Leave it out, or "
+            "keep several: --beams 3."
+        )
 
 
 def check_head(options: Any, head: HeadName) -> None:

@@ -15,7 +15,7 @@ def open_for_training(options: TrainOptions, split_file: Path) -> dict[str, Anno
     """Return the training and the validation split.
 
     Raises:
-        DataError: Also if a question has no answer.
+        DataError: Also if no question of one of them has an answer.
     """
     return open_training_splits(options, split_file, kind="questions", require=require_answers)
 
@@ -30,11 +30,14 @@ def open_for_model(model: str, options: EvaluateOptions) -> AnnotatedImages:
 
 
 def require_answers(images: AnnotatedImages) -> AnnotatedImages:
-    """Return the split after a check that every image has questions, and every question words and an answer.
+    """Return the split after a check that every image has questions with words, and that some have answers.
+
+    A question without an answer stays, and is neither learned nor judged.
 
     Raises:
-        DataError: Naming the first image, and its question, where that isn't so.
+        DataError: Naming the first image without a question or words, or the first question where none has an answer.
     """
+    first, has_answers = "", False
     for record in images.records:
         questions: Sequence[Question] = record.targets.get("questions") or ()
         if not questions:
@@ -47,11 +50,13 @@ def require_answers(images: AnnotatedImages) -> AnnotatedImages:
                 raise DataError(
                     f"{record.path}: a question about the image has no words. Leave it out of {images.root}."
                 )
-            if not any(answer.strip() for answer in question.answers):
-                raise DataError(
-                    f"{record.path}: the question '{question.text}' has no answer in {images.root}, and only questions "
-                    "with answers can be learned and judged. Leave it out; onetrunk vqa predict answers it."
-                )
+            first = first or f"'{question.text}' about {record.path}"
+            has_answers = has_answers or any(answer.strip() for answer in question.answers)
+    if not has_answers:
+        raise DataError(
+            f"{images.root}: no question of '{images.split}' has an answer, e.g. {first}, and only questions with "
+            "answers can be learned and judged. onetrunk vqa predict answers what is asked with --question."
+        )
     return images
 
 

@@ -213,5 +213,8 @@ def build_encoder(
         with quiet():
             settings = AutoConfig.for_model(**config)
             network = AutoModel.from_config(settings, dtype=torch.float32)  # type: ignore[no-untyped-call]
+    if getattr(network, "pooler", None) is not None:
+        # it says something of the whole text, which isn't read, and several processes would wait for its gradient
+        network.pooler = None
     is_trained = options.language_model is None or options.train_language_model
     return TransformerEncoder(vocabulary, network, max_tokens=options.max_tokens, is_trained=is_trained)

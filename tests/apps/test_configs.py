@@ -12,7 +12,13 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 #: What pip delivers; other weights are downloads.
 OFFLINE = ("efficientnet_lite0",)
 #: The fixture of the data that an app's configurations are for, where it isn't the pictures in class folders.
-USUAL_DATA = {"detection": "object_folder", "localization": "box_table", "segmentation": "mask_folder"}
+USUAL_DATA = {
+    "captioning": "caption_table",
+    "detection": "object_folder",
+    "localization": "box_table",
+    "segmentation": "mask_folder",
+    "vqa": "question_table",
+}
 #: The command of an app's configurations, where it isn't `train`.
 COMMANDS = {"features": "extract"}
 

@@ -76,6 +76,17 @@ def test_texts_stand_between_start_and_end_and_are_padded_and_cut() -> None:
     assert none.ids.dtype == none.lengths.dtype == torch.int64
 
 
+def test_many_texts_are_encoded_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = words()
+    texts = ["red", "a red disc", "", "two discs", "hat"]
+    whole = known.encode(texts, max_tokens=2)
+    monkeypatch.setattr("onetrunk.apps.vocabulary._AT_ONCE", 2)
+    parts = known.encode(texts, max_tokens=2)
+    assert torch.equal(parts.ids, whole.ids)
+    assert torch.equal(parts.lengths, whole.lengths)
+    assert parts.cut == whole.cut == 1
+
+
 def test_rare_words_are_unknown_and_never_said() -> None:
     known = words(min_count=3)
     assert known.unknown in known.encode(["a hat"], max_tokens=9).ids[0].tolist()

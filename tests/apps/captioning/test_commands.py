@@ -167,6 +167,7 @@ def test_folds_judge_each_picture_once(caption_table: Path, tmp_path: Path) -> N
         ("--head-options.min-count 1000", "None of the 66 texts has a word that occurs 1000 times"),
         ("--select top1", "Unknown metric for --select 'top1'. Known: cider, bleu4"),
         ("--length-penalty 99", "--length-penalty takes -10 to 10, not 99"),
+        ("--beams 1 --length-penalty 2", "--length-penalty has no effect with one beam"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(

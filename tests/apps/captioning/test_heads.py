@@ -256,6 +256,13 @@ def test_captions_are_no_longer_than_asked_for() -> None:
     assert head.generation == Generation(beams=2, length_penalty=0.5, max_tokens=12)
 
 
+def test_a_length_penalty_needs_several_beams() -> None:
+    head = make("lstm")
+    head.say_with(GenerationOptions(beams=1))
+    with pytest.raises(UserError, match=r"--length-penalty has no effect with one beam.* keep several: --beams 3"):
+        head.say_with(GenerationOptions(length_penalty=0.5))
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
@@ -272,6 +279,7 @@ def test_captions_are_no_longer_than_asked_for() -> None:
         (LossOptions, {"attention": -1.0}, "--loss.attention takes 0 or more, not -1.0"),
         (GenerationOptions, {"beams": 0}, "--beams takes 1 or more, not 0"),
         (GenerationOptions, {"length_penalty": 99.0}, "--length-penalty takes -10 to 10, not 99"),
+        (GenerationOptions, {"beams": 1, "length_penalty": 1.0}, "--length-penalty has no effect with one beam"),
     ],
 )
 def test_options_that_mean_nothing(kind: type, options: dict[str, object], message: str) -> None:

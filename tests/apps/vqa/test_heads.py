@@ -64,6 +64,15 @@ def test_every_question_gets_a_row_of_logits_and_knows_its_image(name: str) -> N
     assert ("attention" in output) == (name == "stacked_attention")
 
 
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("name", HEADS)
+def test_every_parameter_learns_as_several_processes_expect(name: str, encoder: str) -> None:
+    head = make_head(name, encoder)
+    targets = {"questions": [tuple(Question(text, (ANSWERS[0],)) for text in texts) for texts in ASKED]}
+    sum(head.loss(head(maps(), context()), context(), targets).values()).backward()
+    assert [key for key, parameter in head.named_parameters() if parameter.grad is None] == []
+
+
 def test_an_embedding_is_read_by_a_product() -> None:
     head = make_head("product", level="embedding").eval()
     assert head({"embedding": torch.randn(2, 6)}, context())["logits"].shape == (3, 4)
