@@ -1,12 +1,13 @@
 """Pretrained language models: where their files are, and their tokens as a vocabulary."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import torch
 import transformers
 from huggingface_hub.errors import HFValidationError
 from transformers.utils import logging as messages
@@ -15,10 +16,10 @@ from ..backbones.download import TRANSPORT_ERRORS, offline_variable
 from ..backbones.errors import UserError
 from .vocabulary import Vocabulary
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _TOKENIZERS = ("tokenizer.json", "vocab.json")
 #: What is fetched: plain values and tensors, no pickle and no code.
-_FILES = ["*.safetensors", *WEIGHTS, *_TOKENIZERS, "config.json", "tokenizer_config.json", "merges.txt"]
+_FILES = ["*.safetensors", *_WEIGHTS, *_TOKENIZERS, "config.json", "tokenizer_config.json", "merges.txt"]
 
 
 @contextmanager
@@ -127,6 +128,57 @@ def check_sizes(config: Any, vocabulary: Vocabulary, name: str) -> None:
             f"--head-options.language-model {name}: its tokenizer has {len(vocabulary):,} tokens and the model only "
             f"{config.vocab_size:,}. Take the tokenizer that the model was trained with."
         )
+
+
+def check_length(config: Any, name: str, max_tokens: int, what: str) -> None:
+    """Refuse texts that are longer than the network reads.
+
+    Raises:
+        UserError: Saying how long they may be.
+    """
+    most = getattr(config, "max_position_embeddings", None)
+    if most is not None and max_tokens + 2 > most:
+        raise UserError(
+            f"--head-options.language-model {name} reads {most} tokens, and {what} of --head-options.max-tokens "
+            f"{max_tokens} with start and end are longer. Use at most {most - 2}."
+        )
+
+
+def read_network(
+    models: Any, folder: Path, name: str, *, may_lack: Sequence[str], config: Any = None, attention: str | None = None
+) -> Any:
+    """Return the network of a language model's folder with its weights, in float32.
+
+    Args:
+        models: The class of transformers that loads it, such as ``AutoModel``.
+        folder: Where its files are.
+        name: What the person called it.
+        may_lack: Parts of the names of tensors that the file needn't have.
+        config: In place of the folder's own.
+        attention: Which implementation of attention, where not transformers' choice.
+
+    Raises:
+        UserError: If the weights aren't there, can't be read, or are others'.
+    """
+    require_file(folder, name, _WEIGHTS, "its weights; pickled ones (pytorch_model.bin) are not read")
+    try:
+        with quiet():
+            network, report = models.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                config=config,
+                attn_implementation=attention,
+            )
+    except Exception as error:  # transformers has one of its own for each thing that may be wrong
+        raise damaged(name, "model.safetensors", error) from error
+    lacking = [key for key in sorted(report["missing_keys"]) if not any(part in key for part in may_lack)]
+    if lacking:
+        raise damaged(name, "model.safetensors", f"it lacks {len(lacking)} tensors, such as {lacking[0]}")
+    return network
 
 
 def require_file(folder: Path, name: str, files: tuple[str, ...], purpose: str) -> None:

@@ -31,12 +31,12 @@ class Tokens:
     Attributes:
         ids: int64 ``[N, L]``: the start, the tokens, the end, then padding.
         lengths: int64 ``[N]``: how many of them are no padding.
-        cut: How many texts were longer than asked for.
+        is_cut: bool ``[N]``: which texts were longer than asked for.
     """
 
     ids: Tensor
     lengths: Tensor
-    cut: int
+    is_cut: Tensor
 
 
 class Vocabulary:
@@ -98,7 +98,7 @@ class Vocabulary:
                 len(rows), longest
             ),
             torch.tensor([len(row) for row in rows], dtype=torch.int64),
-            sum(len(ids) > max_tokens for ids in found),
+            torch.tensor([len(ids) > max_tokens for ids in found], dtype=torch.bool),
         )
 
     def _numbers(self, texts: Sequence[str]) -> list[list[int]]:

@@ -19,7 +19,7 @@ from .generation import Generation, generate
 from .language_model import build_decoder, open_language_model, plain_config
 from .options import GenerationOptions, HeadName, HeadOptions, check_length_penalty
 from .recurrent import LstmDecoder, RecurrentConfig
-from .seen import caption_hashes
+from .seen import caption_hashes, is_among
 from .transformer import build_transformer
 
 Output = dict[str, Any]
@@ -117,7 +117,7 @@ class CaptionHead(Head):
             "cells": cells,
             "texts": texts,
             "tokens": tokens,
-            "seen": torch.isin(caption_hashes(texts).to(self.seen.device), self.seen),
+            "seen": is_among(caption_hashes(texts).to(self.seen.device), self.seen),
             "sizes": cell_counts(features, self.levels),
         }
 

@@ -9,15 +9,14 @@ from torch import nn
 
 from ...backbones.errors import UserError
 from ..language_models import (
-    WEIGHTS,
+    check_length,
     check_sizes,
-    damaged,
     find_language_model,
     plain_config,
     quiet,
     read_config,
+    read_network,
     read_vocabulary,
-    require_file,
 )
 from ..vocabulary import Vocabulary
 
@@ -25,7 +24,7 @@ __all__ = ["ARCHITECTURES", "LanguageModel", "build_decoder", "open_language_mod
 
 _MODELS: Any = transformers.AutoModelForCausalLM
 #: Architectures of transformers that were tried: causal, with layers of cross-attention on request.
-ARCHITECTURES = ("gpt2", "gpt_bigcode")
+ARCHITECTURES = ("gpt2",)
 #: Layers that a language model doesn't have, and that learn to look at the picture.
 _NEW_LAYERS = ("crossattention", "ln_cross_attn")
 _OFFLINE_HINT = (
@@ -79,35 +78,13 @@ def _read_decoder_config(folder: Path, name: str, max_tokens: int) -> Any:
             f"--head-options.language-model {name} has tokens of {config.hidden_size} channels; a multiple of 4 is "
             "needed. Take another model."
         )
-    if config.max_position_embeddings < max_tokens + 2:
-        raise UserError(
-            f"--head-options.language-model {name} reads {config.max_position_embeddings} tokens, and captions of "
-            f"--head-options.max-tokens {max_tokens} with start and end are longer. Use at most "
-            f"{config.max_position_embeddings - 2}."
-        )
+    check_length(config, name, max_tokens, "captions")
     config.add_cross_attention = True
     return config
 
 
 def _read_decoder(folder: Path, name: str, config: Any) -> nn.Module:
-    require_file(folder, name, WEIGHTS, "its weights; pickled ones (pytorch_model.bin) are not read")
-    try:
-        with quiet():
-            decoder, report = _MODELS.from_pretrained(
-                folder,
-                config=config,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-                attn_implementation="eager",
-                output_loading_info=True,
-            )
-    except Exception as error:
-        raise damaged(name, "model.safetensors", error) from error
-    lacking = [key for key in sorted(report["missing_keys"]) if not any(layer in key for layer in _NEW_LAYERS)]
-    if lacking:
-        raise damaged(name, "model.safetensors", f"it lacks {len(lacking)} tensors, such as {lacking[0]}")
+    decoder = read_network(_MODELS, folder, name, may_lack=_NEW_LAYERS, config=config, attention="eager")
     # what it recommends for stories, such as sampling, isn't meant for captions
     decoder.generation_config = transformers.GenerationConfig()  # type: ignore[no-untyped-call]
     assert isinstance(decoder, nn.Module)

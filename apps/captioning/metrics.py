@@ -34,9 +34,9 @@ class CaptionEvaluator(Evaluator):
     ``seen`` bool ``[N]``, whether the caption is one of the training split's, word for word. ``complete`` adds what
     takes the whole split, for S speakers: ``bleu`` int32 ``[N, S, 10]``, the counts of ``bleu.COUNTS``; ``rouge_l`` and
     ``cider`` float64 ``[N, S]``. The first speaker is the model, the second says one caption of every image, the third
-    what the model said of another image, half the split away. There is no third where there is one image, and only the
-    model while figures have to be brief. With ``java``, ``meteor`` and ``spice`` are float64 ``[N, 2]``: the score of
-    the model's caption, and by how much the corpus's figure is above the mean.
+    what the model said of another image, half the split away; its CIDEr isn't a number where there is one image. While
+    figures have to be brief there is only the model. With ``java``, ``meteor`` and ``spice`` are float64 ``[N, 2]``:
+    the score of the model's caption, and by how much the corpus's figure is above the mean.
 
     How rare a word is for CIDEr is taken from the references of the whole split, and stays so for each sample of the
     bootstrap: the interval is that of a mean of scores.
@@ -98,12 +98,12 @@ class CaptionEvaluator(Evaluator):
         speakers: list[tuple[Sequence[Words], Sequence[int]]] = [(said, range(size))]
         if not self.is_brief:
             speakers.append(([words[self.blind_caption]] * size, range(size)))
-            if size > 1:
-                # what was said of image i, held against the references of the image half the split further on
-                speakers.append((said, [(place + size // 2) % size for place in range(size)]))
-        return replace(
-            images, rows={**images.rows, **_scores(speakers, references), **self._java_rows(said, references)}
-        )
+            # what was said of image i, held against the references of the image half the split further on
+            speakers.append((said, [(place + size // 2) % size for place in range(size)]))
+        scores = _scores(speakers, references)
+        if size == 1 and not self.is_brief:
+            scores["cider"][:, -1] = np.nan  # there is no other image
+        return replace(images, rows={**images.rows, **scores, **self._java_rows(said, references)})
 
     def _words(self, texts: Sequence[str]) -> dict[str, Words]:
         """Return the words of each text; many are said more than once."""
@@ -139,7 +139,10 @@ class CaptionEvaluator(Evaluator):
         much the model is better, image by image.
         """
         count = rows["cider"].shape[1]
-        baselines = {name: _baseline(rows, place) for place, name in enumerate(BASELINES, 1) if place < count}
+        speakers = {name: place for place, name in enumerate(BASELINES, 1) if place < count}
+        # of a split of one image nobody else's captions are known
+        known = {name: place for name, place in speakers.items() if np.isfinite(rows["cider"][:, place]).all()}
+        baselines = {name: _baseline(rows, place) for name, place in known.items()}
         captions, size = rows["caption"].tolist(), len(rows["caption"])
         distinct = len(set(captions))
         about = {
@@ -185,7 +188,9 @@ class CaptionEvaluator(Evaluator):
         }
 
 
-def _scores(speakers: Sequence[tuple[Sequence[Words], Sequence[int]]], references: Sequence[Sequence[Words]]) -> Rows:
+def _scores(
+    speakers: Sequence[tuple[Sequence[Words], Sequence[int]]], references: Sequence[Sequence[Words]]
+) -> dict[str, NDArray[Any]]:
     """Return the rows of S speakers, each with its captions and the image whose references each is held against."""
     runs = [reference_runs(each) for each in references]
     pairs = [list(zip(captions, places, strict=True)) for captions, places in speakers]

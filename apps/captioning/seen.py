@@ -15,6 +15,14 @@ def caption_hashes(texts: Sequence[str]) -> Tensor:
     return torch.tensor(numbers, dtype=torch.int64)
 
 
+def is_among(hashes: Tensor, known: Tensor) -> Tensor:
+    """Return which numbers are among the known ones, which are sorted: bool ``[N]``."""
+    if len(known) == 0:
+        return torch.zeros(len(hashes), dtype=torch.bool, device=hashes.device)
+    places = torch.searchsorted(known, hashes).clamp(max=len(known) - 1)
+    return known[places] == hashes
+
+
 def _hash(text: str) -> int:
     digest = hashlib.blake2b(" ".join(caption_words(text)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)

@@ -75,6 +75,6 @@ def _describe_vocabulary(texts: Sequence[str], vocabulary: Vocabulary, options: 
     if vocabulary.unknown is not None and spoken:
         unknown = int((tokens.ids == vocabulary.unknown).sum())
         notes.append(f"{unknown / spoken:.1%} of the words are too rare to be learned")
-    if tokens.cut:
-        notes.append(f"{count(tokens.cut, 'caption is', 'captions are')} cut to {options.max_tokens} tokens")
+    if cut := int(tokens.is_cut.sum()):
+        notes.append(f"{count(cut, 'caption is', 'captions are')} cut to {options.max_tokens} tokens")
     return f"vocabulary {'; '.join(notes)}"

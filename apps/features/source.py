@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...datasets import DataError, Record, open_dataset
+from ...datasets import DataError, Record, guess_kind, open_dataset
 from ...datasets.image_folder import describe_folder, walk_pictures
+from ...datasets.open import TEXTS
 from .options import ExtractOptions
 
 
@@ -39,7 +40,10 @@ def open_source(options: ExtractOptions) -> Source:
         note = () if options.plain else (f"{root}: pictures without class folders; the file has no labels or splits.",)
         return Source(_list_below(root), {}, "none", note)
     try:
-        images = open_dataset(root, "all", split_seed=options.split_seed, val_fraction=options.val_fraction)
+        guess = guess_kind(root)
+        # texts are kept aside, the pictures are what is asked for
+        kind = guess if guess in TEXTS else "labels"
+        images = open_dataset(root, "all", kind=kind, split_seed=options.split_seed, val_fraction=options.val_fraction)
     except DataError as error:
         if not root.is_dir():
             raise

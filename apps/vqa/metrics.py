@@ -63,7 +63,7 @@ class VqaEvaluator(Evaluator):
     task = "vqa"
     truth = ("truth_hash",)
     # figures are made of rows; folds and other trainings know other answers, and are compared all the same
-    may_differ = ("primary", "answers", "prior", "majority", "spellings", "readout")
+    may_differ = ("primary", "answers", "prior", "spellings", "readout")
     kind = "answers to questions about an image"
     wordnet: WordNet | None = None
     """Set by an evaluation that measures WUPS too."""
@@ -98,7 +98,6 @@ class VqaEvaluator(Evaluator):
             "classes": [],
             "answers": list(self.answers),
             "prior": self.prior.to_dict(),
-            "majority": self.prior.majority,
             "spellings": dict(self.spellings),
             "readout": self.readout,
             "primary": self.primary,

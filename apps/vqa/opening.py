@@ -1,5 +1,6 @@
 """Opening the data set of a command about questions."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,7 +81,9 @@ def note_unlearned(images: Sequence[Sequence[Question]], answers: Sequence[str])
 
 def note_cut(texts: Sequence[str], vocabulary: Vocabulary, max_tokens: int) -> None:
     """Print a line on the questions that are longer than what is read of them, if there are any."""
-    cut = vocabulary.encode(texts, max_tokens=max_tokens).cut
+    counts = Counter(texts)  # many pictures are asked the same
+    is_cut = vocabulary.encode(list(counts), max_tokens=max_tokens).is_cut.tolist()
+    cut = sum(number for number, is_long in zip(counts.values(), is_cut, strict=True) if is_long)
     if cut:
         is_are = "is" if cut == 1 else "are"
         print(

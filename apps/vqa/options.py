@@ -119,18 +119,30 @@ class EvaluateOptions(ModelEvaluationOptions):
 
     wups: bool = False
     """Also how near wrong answers are in WordNet (WUPS, Malinowski & Fritz 2014), as for DAQUAR; WordNet has to be on
-    this machine."""
+    this machine, and nltk (pip install 'onetrunk[wups]')."""
 
 
 @dataclass(kw_only=True)
 class PredictOptions(PredictionOptions):
     """Answer questions about images."""
 
-    question: list[str]
+    images: list[str] = field(default_factory=list)
+    """Image files and folders of images."""
+    question: list[str] = field(default_factory=list)
     """What is asked about every image, each question in quotes."""
+    data: str | None = None
+    """In place of both: a data set whose questions are answered, such as one without answers."""
+    split: str = "all"
+    """Of that: train, val, test, or all."""
 
     def __post_init__(self) -> None:
-        """Refuse questions without words."""
+        """Refuse to answer nothing, and questions without words."""
         super().__post_init__()
-        if not self.question or not all(text.strip() for text in self.question):
+        check_effect(self, "split", has_effect=self.data is not None, needs="--data")
+        if self.data is not None and (self.images or self.question):
+            raise UserError("--data brings images and questions of its own: leave out --images and --question.")
+        if self.data is None and not (self.images and self.question):
+            missing = " and ".join(f"--{name}" for name in ("images", "question") if not getattr(self, name))
+            raise UserError(f"Missing: {missing}. Or answer the questions of a data set: --data DIR.")
+        if not all(text.strip() for text in self.question):
             raise UserError('A question has no words. Ask something: --question "What is on the table?"')

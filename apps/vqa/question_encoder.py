@@ -1,7 +1,6 @@
 """What reads a question: words to one vector, whatever other questions are in the batch."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,15 +10,14 @@ from transformers import AutoConfig, AutoModel, BertConfig
 
 from ...backbones.errors import UserError
 from ..language_models import (
-    WEIGHTS,
+    check_length,
     check_sizes,
-    damaged,
     find_language_model,
     plain_config,
     quiet,
     read_config,
+    read_network,
     read_vocabulary,
-    require_file,
 )
 from ..vocabulary import Vocabulary
 from .options import HeadOptions
@@ -163,37 +161,11 @@ def read_language_model(options: HeadOptions) -> tuple[Vocabulary, Any]:
             f"--head-options.language-model {name} is of the architecture '{config.model_type}', which isn't one "
             "network from a text to a vector a token. Take one that is, such as BERT or DistilBERT."
         )
-    most = getattr(config, "max_position_embeddings", None)
-    if most is not None and options.max_tokens + 2 > most:
-        raise UserError(
-            f"--head-options.language-model {name} reads {most} tokens, and questions of --head-options.max-tokens "
-            f"{options.max_tokens} with start and end are longer. Use at most {most - 2}."
-        )
+    check_length(config, name, options.max_tokens, "questions")
     vocabulary = read_vocabulary(folder, name)
     check_sizes(config, vocabulary, name)
-    return vocabulary, _read_network(folder, name)
-
-
-def _read_network(folder: Path, name: str) -> nn.Module:
-    require_file(folder, name, WEIGHTS, "its weights; pickled ones (pytorch_model.bin) are not read")
-    try:
-        with quiet():
-            network, report = AutoModel.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-    except Exception as error:  # transformers has one of its own for each thing that may be wrong
-        raise damaged(name, "model.safetensors", error) from error
     # what BERT says of the whole text is left out of many files, and isn't read
-    lacking = [key for key in sorted(report["missing_keys"]) if not key.startswith("pooler.")]
-    if lacking:
-        raise damaged(name, "model.safetensors", f"it lacks {len(lacking)} tensors, such as {lacking[0]}")
-    assert isinstance(network, nn.Module)
-    return network
+    return vocabulary, read_network(AutoModel, folder, name, may_lack=("pooler.",))
 
 
 def build_encoder(

@@ -66,7 +66,7 @@ def test_texts_stand_between_start_and_end_and_are_padded_and_cut() -> None:
     known = words()
     tokens = known.encode(["red", "a red disc", "a a a a a"], max_tokens=4)
     assert tokens.lengths.tolist() == [3, 5, 6]
-    assert tokens.cut == 1
+    assert tokens.is_cut.sum() == 1
     assert tokens.ids.shape == (3, 6)
     assert tokens.ids[:, 0].tolist() == [known.start] * 3
     assert tokens.ids[0].tolist()[2:] == [known.end, known.pad, known.pad, known.pad]
@@ -84,7 +84,8 @@ def test_many_texts_are_encoded_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch
     parts = known.encode(texts, max_tokens=2)
     assert torch.equal(parts.ids, whole.ids)
     assert torch.equal(parts.lengths, whole.lengths)
-    assert parts.cut == whole.cut == 1
+    assert parts.is_cut.tolist() == whole.is_cut.tolist()
+    assert parts.is_cut.sum() == 1
 
 
 def test_rare_words_are_unknown_and_never_said() -> None:

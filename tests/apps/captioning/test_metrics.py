@@ -9,7 +9,7 @@ import torch
 from onetrunk.apps.captioning import metrics
 from onetrunk.apps.captioning.metrics import CaptionEvaluator, make_evaluator, rebuild_evaluator
 from onetrunk.apps.card import Card, print_card
-from onetrunk.apps.evaluated_images import read_images
+from onetrunk.apps.evaluated_images import pool_images, read_images
 from onetrunk.apps.evaluation import Piece, join_pieces
 from onetrunk.backbones import UserError
 from onetrunk.datasets import Batch, Context
@@ -145,6 +145,12 @@ def test_of_one_image_there_is_no_other() -> None:
     assert evaluation.details["baselines"].keys() == {"blind", "blind_caption"}
     assert evaluation.metrics["cider"].value == 0
     assert evaluation.metrics["bleu1"].value > 0.9
+
+
+def test_a_fold_of_one_image_goes_with_larger_ones() -> None:
+    evaluator = CaptionEvaluator(BLIND)
+    pooled = pool_images([images_of(evaluator), images_of(evaluator, size=1)])
+    assert evaluator.evaluate(pooled).details["baselines"].keys() == {"blind", "blind_caption"}
 
 
 def test_what_a_run_keeps_makes_the_same_figures(tmp_path: Path) -> None:

@@ -191,6 +191,16 @@ def test_a_plain_folder_has_neither_labels_nor_splits(pictures: Path, tmp_path: 
     assert nested.y is None
 
 
+@pytest.mark.parametrize("kind", ["caption_table", "question_table"])
+def test_pictures_with_texts_have_features_and_splits(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    loaded = features.load(extract(request.getfixturevalue(kind), tmp_path / "file.parquet"))
+    assert loaded.y is None
+    assert len(loaded.ids) == 48
+    assert sorted(set(loaded.splits)) == ["train", "val"]
+
+
 @pytest.mark.parametrize("kind", ["label_table", "label_voc"])
 def test_any_number_of_labels(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     data = request.getfixturevalue(kind)

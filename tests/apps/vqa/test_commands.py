@@ -20,6 +20,7 @@ from onetrunk.datasets import DataError, Question, open_dataset
 from PIL import Image
 
 WORDS = "--backbone timm/test_resnet --weights none --image-size 32 --batch-size 8 --workers 0 --device cpu".split()
+COLOURS = ((7, "blue"), (8, "green"), (9, "red"))
 SMALL = "--head-options.width 16 --head-options.embedding 8 --epochs 1".split()
 
 
@@ -116,6 +117,30 @@ def test_predict_answers_every_question_about_every_picture(
         assert min(drawn.size) > 240
     assert use("predict", run, *words) == 2
     assert use("predict", run, *words, "--overwrite") == 0
+
+
+def test_the_questions_of_a_data_set_are_answered_by_their_numbers(
+    answered_run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        f"{pictures / 'val' / colour / '00.png'},What colour is the disc?,,{place},test" for place, colour in COLOURS
+    ]
+    table = write_table(tmp_path / "t.csv", rows, "path,question,answer,question_id,split")
+    assert use("predict", answered_run, "--data", str(table), "--split", "test", "--output", str(tmp_path / "out")) == 0
+    assert sorted(read_json(tmp_path / "out" / "answers.json"), key=lambda row: row["question_id"]) == [
+        {"question_id": place, "answer": colour} for place, colour in COLOURS
+    ]
+    assert use("predict", answered_run, "--data", str(table), "--question", "Is it red?") == 2
+    assert "--data brings images and questions of its own" in capsys.readouterr().err
+    assert use("predict", answered_run, "--images", "a.png", "--question", "What?", "--split", "val") == 2
+    assert "--split: has no effect without --data" in capsys.readouterr().err
+
+
+def test_evaluate_writes_the_answers_of_numbered_questions(answered_run: Path, pictures: Path, tmp_path: Path) -> None:
+    rows = [f"{pictures / 'val' / colour / '00.png'},Is the disc red?,no,{place},val" for place, colour in COLOURS]
+    table = write_table(tmp_path / "t.csv", rows, "path,question,answer,question_id,split")
+    assert use("evaluate", answered_run, "--data", str(table), "--output", str(tmp_path / "out")) == 0
+    assert {row["question_id"] for row in read_json(tmp_path / "out" / "answers.json")} == {7, 8, 9}
 
 
 def test_an_unreadable_picture_keeps_a_row_in_the_table(answered_run: Path, pictures: Path, tmp_path: Path) -> None:

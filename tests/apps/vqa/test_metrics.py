@@ -215,7 +215,7 @@ def test_what_a_run_keeps_makes_the_same_evaluator_and_figures(tmp_path: Path) -
     images, again = read_images(tmp_path / "images.npz")
     assert again.description() == evaluator.description() == rebuild_evaluator(evaluator.description()).description()
     assert again.description()["classes"] == []
-    assert again.description()["majority"] == "yes"
+    assert again.description()["prior"]["majority"] == "yes"
     assert again.evaluate(images).metrics == evaluation.metrics
     assert again.evaluate(images).predictions == evaluation.predictions
 
