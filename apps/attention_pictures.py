@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..datasets import EvalTransform
+from .drawing import picture_font
 from .inputs import InputRecipe
 
 #: The longer side of a panel's picture, the space around panels, and how many stand side by side.
 _SIDE, _MARGIN, _COLUMNS = 240, 8, 5
-_FONT_SIZE = 15
+_FONT_SIZE = 14
 #: What is left of the brightness where nothing was looked at.
 _DIMMEST = 0.15
 
@@ -62,7 +63,7 @@ def attention_sheet(picture: Image.Image, panels: Sequence[Panel], *, heading: s
         panels: At least one.
         heading: Stands above all of them; long ones are broken.
     """
-    font = ImageFont.load_default(size=_FONT_SIZE)
+    font = picture_font(_FONT_SIZE)
     scale = _SIDE / max(picture.size)
     small = picture.resize(
         (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.LANCZOS
@@ -96,7 +97,7 @@ def _lit(picture: Image.Image, weights: Weights) -> Image.Image:
     return Image.fromarray((np.asarray(picture, dtype=np.float32) * factor).astype(np.uint8))
 
 
-def _broken(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+def _broken(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
     """Return a text in lines that fit into so many pixels."""
     letters = max(8, int(width / (font.getlength("abcdefghijklmnopqrstuvwxyz ") / 27)))
     return wrap(text, letters) or [""]
@@ -107,7 +108,7 @@ def _write(
     lines: Sequence[str],
     corner: tuple[int, int],
     line: int,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: ImageFont.FreeTypeFont,
 ) -> None:
     for place, text in enumerate(lines):
         canvas.text((corner[0], corner[1] + place * line), text, fill="black", font=font)

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 PICTURES = "pictures"
@@ -15,6 +17,14 @@ BRIGHT: Color = (255, 210, 0)
 _BRIGHTNESS, _LIGHT = (0.299, 0.587, 0.114), 120
 #: Pictures whose longer side is below this are enlarged by a whole number, or nothing could be read in them.
 _SMALLEST_SIDE = 256
+
+
+def picture_font(size: int) -> ImageFont.FreeTypeFont:
+    """Return the font of words in pictures: Latin, Greek, Cyrillic, Arabic; it comes with matplotlib.
+
+    Pillow's own has hardly more than English. What neither has, such as Chinese, is drawn as boxes.
+    """
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ def draw(picture: Image.Image, marks: Sequence[Mark]) -> Image.Image:
     factor = max(1, -(-_SMALLEST_SIDE // max(picture.size)))
     large = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
     canvas = ImageDraw.Draw(large)
-    font = ImageFont.load_default(size=max(12, round(max(large.size) / 30)))
+    font = picture_font(max(12, round(max(large.size) / 32)))
     for mark in reversed(marks):
         _draw_box(canvas, _scaled(mark, factor), mark.color, large.size)
     labels: list[_Rectangle] = []

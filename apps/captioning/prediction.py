@@ -51,10 +51,11 @@ class _Pictures:
     def write(self, name: str, row: dict[str, Any]) -> dict[str, Any]:
         """Write the picture of a caption; return the row without the attention, and with the picture's path."""
         picture = read_image(self._paths[name])
-        panels = [Panel("")]
+        panels, heading = [Panel("")], row["caption"]
         if "attention" in row:
+            heading += " (bright: where it looked)"
             shown = picture_part(row["attention"], self._inputs, (picture.height, picture.width))
             panels += [Panel(word, weights) for word, weights in zip(row["words"], shown, strict=True)]
         path = f"{PICTURES}/{self._stems[name]}.png"
-        save_png(attention_sheet(picture, panels, heading=row["caption"]), self._folder / path)
+        save_png(attention_sheet(picture, panels, heading=heading), self._folder / path)
         return {**{key: value for key, value in row.items() if key not in ("words", "attention")}, "picture": path}

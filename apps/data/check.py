@@ -60,7 +60,7 @@ def check_data_set(options: CheckOptions) -> Report:
         UserError: After the report, if there are errors in it; before, if the data set can't be opened at all or the
             file is there.
     """
-    from ...datasets import DataError, check_dataset
+    from ...datasets import KINDS, DataError, check_dataset, guess_kind
     from ...datasets.findings import count
     from ..hardware import choose_workers
     from ..run_folder import replace_json
@@ -68,14 +68,21 @@ def check_data_set(options: CheckOptions) -> Report:
     output = _output_file(options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of odd metadata in pictures that it reads all the same
-        report = check_dataset(
-            options.data,
-            kind=None if options.kind == "auto" else options.kind,
-            split_seed=options.split_seed,
-            val_fraction=options.val_fraction,
-            workers=choose_workers(options.workers),
-            track=_track,
-        )
+        kind = guess_kind(options.data) if options.kind == "auto" else options.kind
+        try:
+            report = check_dataset(
+                options.data,
+                kind=kind,
+                split_seed=options.split_seed,
+                val_fraction=options.val_fraction,
+                workers=choose_workers(options.workers),
+                track=_track,
+            )
+        except DataError as error:
+            if options.kind != "auto" or kind != "labels":
+                raise
+            others = ", ".join(each for each in KINDS if each != kind)
+            raise DataError(f"{error} It was taken for labels of pictures; for others say --kind: {others}.") from error
     print_report(report)
     if output is not None:
         replace_json(output, report.to_dict())

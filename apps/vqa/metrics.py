@@ -208,9 +208,15 @@ class VqaEvaluator(Evaluator):
             "out_of_reach": found.out_of_reach / found.answered if found.answered else None,
             "distinct_predicted": found.distinct,
         }
-        note = f"{found.unanswered:,} of {found.answered + found.unanswered:,} questions have no answer and don't count"
-        notes = {"notes": [note]} if found.unanswered else {}
-        return {"baselines": baselines, "answers": answers, **notes}
+        notes = []
+        if found.unanswered:
+            total = found.answered + found.unanswered
+            notes.append(f"{found.unanswered:,} of {total:,} questions have no answer and don't count")
+        if BASELINES[0] in baselines and baselines[BASELINES[0]]["gain"][_ACCURACY]["low"] <= 0:
+            notes.append(
+                "The answers aren't measurably better than those of who reads the question and sees no picture."
+            )
+        return {"baselines": baselines, "answers": answers, **({"notes": notes} if notes else {})}
 
     def describe(self, rows: Rows, index: int) -> dict[str, Any]:
         """Return what was asked about an image: each question, the answer and how right it is, and what people said."""

@@ -56,7 +56,7 @@ def require_answers(images: AnnotatedImages) -> AnnotatedImages:
     if not has_answers:
         raise DataError(
             f"{images.root}: no question of '{images.split}' has an answer, e.g. {first}, and only questions with "
-            "answers can be learned and judged. onetrunk vqa predict answers what is asked with --question."
+            "answers can be learned and judged. To answer them: onetrunk vqa predict --data."
         )
     return images
 
@@ -69,7 +69,7 @@ def questions_of(images: AnnotatedImages) -> list[tuple[Question, ...]]:
 def note_unlearned(images: Sequence[Sequence[Question]], answers: Sequence[str]) -> None:
     """Print a line on the training questions none of whose answers can be given, if there are any."""
     index = {answer: place for place, answer in enumerate(answers)}
-    questions = [question for asked in images for question in asked]
+    questions = [question for asked in images for question in asked if question.answers]
     without = sum(best_answer(question, index) is None for question in questions)
     if without:
         have, they = ("has", "it is") if without == 1 else ("have", "they are")

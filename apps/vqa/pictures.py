@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..attention_pictures import Panel, attention_sheet, picture_part
+from ..drawing import picture_font
 from ..inputs import InputRecipe
 
 #: The longer side of the picture, the size of the letters, how many go into a line, and the space around them.
-_SIDE, _FONT_SIZE, _LETTERS, _MARGIN = 384, 15, 48, 8
+_SIDE, _FONT_SIZE, _LETTERS, _MARGIN = 384, 14, 46, 8
 
 
 def draw_answers(picture: Image.Image, answers: Sequence[Mapping[str, Any]], inputs: InputRecipe) -> Image.Image:
@@ -40,7 +41,7 @@ def _with_text_below(picture: Image.Image, texts: Sequence[str]) -> Image.Image:
     sheet = Image.new("RGB", (_SIDE, size[1] + 2 * _MARGIN + step * len(lines)), "white")
     sheet.paste(picture.resize(size, Image.Resampling.LANCZOS), ((_SIDE - size[0]) // 2, 0))
     canvas = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=_FONT_SIZE)
+    font = picture_font(_FONT_SIZE)
     for place, line in enumerate(lines):
         canvas.text((_MARGIN, size[1] + _MARGIN + step * place), line, fill="black", font=font)
     return sheet

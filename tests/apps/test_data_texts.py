@@ -49,3 +49,9 @@ def test_a_kind_can_be_asked_for(caption_table: Path, capsys: Captured) -> None:
 def test_a_folder_of_pictures_alone_has_no_captions(pictures: Path, capsys: Captured) -> None:
     assert check(pictures, "--kind", "captions") == 2
     assert "no captions found; it holds 2 folders (train, val). Understood are: Flickr8k's" in capsys.readouterr().err
+
+
+def test_a_mistyped_column_is_taken_for_labels_and_it_says_so(tmp_path: Path, capsys) -> None:
+    (tmp_path / "t.csv").write_text("path,captoin\na.png,a dog\n")
+    assert main(["data", "check", "--data", str(tmp_path / "t.csv")]) == 2
+    assert "It was taken for labels of pictures; for others say --kind: masks, boxes" in capsys.readouterr().err

@@ -1,7 +1,8 @@
 """Boxes and words in pictures."""
 
 import numpy as np
-from onetrunk.apps.drawing import Mark, draw
+import pytest
+from onetrunk.apps.drawing import Mark, draw, picture_font
 from PIL import Image
 
 
@@ -25,3 +26,10 @@ def test_words_that_have_no_room_elsewhere_stand_on_top_of_each_other_the_surest
     ]
     drawn = np.asarray(draw(Image.new("RGB", (40, 10)), marks))
     assert (drawn == (255, 200, 0)).all(axis=2).sum() > 50
+
+
+@pytest.mark.parametrize("letters", ["é", "ß", "Ж", "λ"])
+def test_words_are_not_only_english(letters: str) -> None:
+    font = picture_font(20)
+    unknown = font.getmask("\U0010ffff")
+    assert bytes(font.getmask(letters)) != bytes(unknown)

@@ -47,7 +47,7 @@ def test_a_terminal_gets_tables_that_fit(capsys, monkeypatch, width):
     assert max(map(len, lines)) <= width
     assert all(sum(head in line for line in lines) >= 1 for head in HEADS)
     assert all("…" not in line for line in lines)
-    assert sum(line.startswith("┡") for line in lines) == {60: 7, 100: 3, 200: 2}[width]
+    assert sum(line.startswith("┡") for line in lines) == {60: 9, 100: 4, 200: 2}[width]
 
 
 @pytest.mark.parametrize(
