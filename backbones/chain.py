@@ -69,7 +69,8 @@ class Chain:
         Raises:
             UserError: No level, alias or module has that name.
         """
-        deepest = {PREPOOL: self.levels[name] for name in sorted_levels(tuple(self.levels))[-1:]}
+        maps = sorted_levels(tuple(self.levels))
+        deepest = {PREPOOL: self.levels[maps[-1]]} if maps else {}
         path = {**deepest, **self.aliases, **self.levels}.get(level, level)
         inside = [index for index, step in enumerate(self.steps) if step == path or step.startswith(f"{path}.")]
         if inside:

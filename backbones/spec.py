@@ -7,7 +7,7 @@ LEVELS = ("c0", "c1", "c2", "c3", "c4", "c5")
 """``cK`` is the last map before the next reduction; its nominal stride is ``2**K`` input pixels."""
 
 PREPOOL = "prepool"
-"""The map whose mean the ImageNet classifier reads: ``c5``, or what a last convolution makes of it, as EfficientNets have."""
+"""The map whose mean the ImageNet classifier reads: ``c5``, or what a last convolution makes of it in EfficientNets."""
 
 
 @dataclass(frozen=True)
