@@ -22,11 +22,13 @@ class Generation:
         beams: How many beginnings are kept; with 1 always the most probable token.
         length_penalty: The power of the number of tokens that a log probability is divided by.
         max_tokens: The longest caption.
+        no_repeat: No run of so many tokens is said twice in a caption; 0: any may be.
     """
 
     beams: int = 3
     length_penalty: float = 1.0
     max_tokens: int = 40
+    no_repeat: int = 0
 
 
 def generate(decoder: Any, cells: Cells, vocabulary: Vocabulary, generation: Generation) -> list[Tensor]:
@@ -68,6 +70,7 @@ def _settings(decoder: Any, vocabulary: Vocabulary, generation: Generation) -> G
         do_sample=False,
         use_cache=bool(decoder.config.use_cache),
         max_new_tokens=generation.max_tokens,
+        no_repeat_ngram_size=generation.no_repeat or None,
         bos_token_id=vocabulary.start,
         eos_token_id=vocabulary.end,
         pad_token_id=vocabulary.pad,

@@ -28,6 +28,8 @@ tensors, the same as tokens; ``seen``: bool ``[B]``, whether it is word for word
 height and width of each level's map."""
 
 _IGNORED = -100
+#: Of words a caption says no three in a row twice: "a red shirt and a red shirt and" goes on to the longest caption.
+_NO_REPEAT = 3
 _RECURRENT = {"lstm": LstmDecoder, "lstm_attention": AttentionLstmDecoder}
 
 
@@ -68,7 +70,8 @@ class CaptionHead(Head):
         self.label_smoothing = label_smoothing
         self.decoder = decoder
         self.grid = Grid(self.levels, in_channels, _width(decoder), dropout=options.dropout)
-        self.generation = Generation(max_tokens=options.max_tokens)
+        repeats = _NO_REPEAT if vocabulary.kind == "words" else 0
+        self.generation = Generation(max_tokens=options.max_tokens, no_repeat=repeats)
         self._shows_attention = False
         known = torch.zeros(seen, dtype=torch.int64) if isinstance(seen, int) else torch.unique(caption_hashes(seen))
         self.register_buffer("seen", known)
@@ -103,6 +106,7 @@ class CaptionHead(Head):
             self.generation,
             beams=options.beams or self.generation.beams,
             length_penalty=self.generation.length_penalty if penalty is None else penalty,
+            no_repeat=self.generation.no_repeat if options.no_repeat is None else options.no_repeat,
         )
         check_length_penalty(options, self.generation.beams)
 

@@ -102,10 +102,15 @@ class GenerationOptions(CheckedOptions):
     """The power of the number of tokens by which a caption's log probability is divided; above 1: longer captions,
     below: shorter. For several beams. Unset: as the model was trained, by default 1."""
 
+    no_repeat: int | None = None
+    """No run of so many tokens is said twice in a caption, against going round in circles; 0: any may be. Unset: as the
+    model was trained, by default 3 for words, and 0 for pieces of them, of which one long word may have as many."""
+
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         super().__post_init__()
         check_range(self, "beams", least=1)
+        check_range(self, "no_repeat")
         if self.length_penalty is not None and not -10 <= self.length_penalty <= 10:
             raise UserError(f"--length-penalty takes -10 to 10, not {self.length_penalty:g}.")
         check_length_penalty(self, self.beams)

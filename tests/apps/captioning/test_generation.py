@@ -159,6 +159,24 @@ def test_no_text_is_empty_where_tokens_may_be_white_space(beams: int) -> None:
     assert all(head({"c4": maps()}, CONTEXT)["texts"])
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("name", HEADS)
+def test_no_three_words_are_said_twice_unless_they_may_be(name: str, beams: int) -> None:
+    def runs(caption: list[int]) -> list[tuple[int, ...]]:
+        return list(zip(caption, caption[1:], caption[2:], strict=False))
+
+    repeated = []
+    for no_repeat in (0, 3):
+        found = []
+        for seed in range(3):
+            head = make(name, seed)
+            head.generation = replace(head.generation, beams=beams, no_repeat=no_repeat)
+            found += [runs(caption) for caption in say(head, maps(), CONTEXT)]
+        repeated.append(sum(len(each) - len(set(each)) for each in found))
+    assert repeated[0] > 0
+    assert repeated[1] == 0
+
+
 def test_the_length_penalty_moves_the_length() -> None:
     lengths = []
     for penalty in (-4.0, 1.0, 4.0):

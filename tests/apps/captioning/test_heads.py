@@ -249,11 +249,11 @@ def test_lstm_reads_a_vector() -> None:
 
 def test_captions_are_no_longer_than_asked_for() -> None:
     head = make("lstm").eval()
-    assert head.generation == Generation(beams=3, length_penalty=1.0, max_tokens=12)
+    assert head.generation == Generation(beams=3, length_penalty=1.0, max_tokens=12, no_repeat=3)
     assert max(len(tokens) for tokens in head(maps(), CONTEXT)["tokens"]) <= 12
     head.say_with(GenerationOptions(beams=2, length_penalty=0.5))
     head.say_with(GenerationOptions())
-    assert head.generation == Generation(beams=2, length_penalty=0.5, max_tokens=12)
+    assert head.generation == Generation(beams=2, length_penalty=0.5, max_tokens=12, no_repeat=3)
 
 
 def test_a_length_penalty_needs_several_beams() -> None:
