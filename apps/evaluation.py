@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backbones.errors import unknown
 from ..datasets import BadSample, Batch, DataError
 from .evaluated_images import EvaluatedImages, Rows
 from .intervals import Estimate, Weights, bootstrap, proportion, values_of
@@ -201,6 +202,17 @@ class Evaluator(ABC):
         for place, (index, name) in enumerate(zip(images.indices.tolist(), images.names, strict=True)):
             rows[index] = {"image": name, **self.describe(images.rows, place)}
         return [rows[index] for index in sorted(rows)]
+
+
+def choose_metric(asked: str | None, selectable: Sequence[str]) -> str:
+    """Return the metric that chooses the checkpoint: what was asked for, or the first that can.
+
+    Raises:
+        UserError: If there is none of that name.
+    """
+    if asked is not None and asked not in selectable:
+        raise unknown("metric for --select", asked, selectable)
+    return asked or selectable[0]
 
 
 def join_pieces(pieces: Sequence[Piece]) -> tuple[EvaluatedImages, list[BadSample]]:

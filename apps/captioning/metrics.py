@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...backbones.errors import unknown
 from ...datasets import Batch
 from ..evaluated_images import EvaluatedImages, Rows, text_row
-from ..evaluation import Evaluator
+from ..evaluation import Evaluator, choose_metric
 from ..intervals import Difference, Estimate, Weights, bootstrap, paired_bootstrap
 from .baselines import BASELINES, blind_caption
 from .bleu import COUNTS, ORDER, Words, bleu, bleu_counts, reference_runs
@@ -58,7 +57,7 @@ class CaptionEvaluator(Evaluator):
     def __init__(self, blind_caption: str, *, primary: str | None = None) -> None:
         """See the class."""
         self.blind_caption = blind_caption
-        self.primary = primary or "cider"
+        self.primary = choose_metric(primary, self.selectable)
 
     def description(self) -> dict[str, Any]:
         """Return the blind caption, and what chose the checkpoint; there are no classes."""
@@ -240,20 +239,9 @@ def make_evaluator(train: Sequence[Sequence[str]], *, select: str | None = None)
     Raises:
         UserError: If it has no metric of that name.
     """
-    _check_metric(select)
     return CaptionEvaluator(blind_caption(train), primary=select)
 
 
 def rebuild_evaluator(description: dict[str, Any]) -> CaptionEvaluator:
-    """Return the evaluator that a run kept with its images and its model.
-
-    Raises:
-        UserError: If it has no metric of that name.
-    """
-    _check_metric(description["primary"])
+    """Return the evaluator that a run kept with its images and its model."""
     return CaptionEvaluator(description["blind_caption"], primary=description["primary"])
-
-
-def _check_metric(name: str | None) -> None:
-    if name is not None and name not in _SELECTABLE:
-        raise unknown("metric for --select", name, _SELECTABLE)

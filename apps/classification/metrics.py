@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from ...backbones.errors import unknown
 from ...datasets import Batch
 from ..evaluated_images import Rows
-from ..evaluation import Evaluator, ImageScores, Share
+from ..evaluation import Evaluator, ImageScores, Share, choose_metric
 from ..intervals import Estimate, Weights, mean_of_proportions, proportion
 from .binary import BINARY_METRICS, binary_area, binary_shares, measure_binary, undefined_binary
 from .calibration_error import calibration_error
@@ -56,7 +55,7 @@ class ClassificationEvaluator(Evaluator):
         """See the class."""
         self.classes = tuple(classes)
         self.positive = positive
-        self.primary = primary or "top1"
+        self.primary = choose_metric(primary, self.selectable)
         self.readout: Readout = readout
 
     @property
@@ -179,14 +178,11 @@ def make_evaluator(
     Raises:
         UserError: If it has no metric of that name, or one of which less is better.
     """
-    evaluator = (
+    return (
         MultiLabelEvaluator(classes, primary=select)
         if readout == "sigmoid"
         else ClassificationEvaluator(classes, positive=positive, primary=select, readout=readout)
     )
-    if evaluator.primary not in evaluator.selectable:
-        raise unknown("metric for --select", evaluator.primary, evaluator.selectable)
-    return evaluator
 
 
 def rebuild_evaluator(description: dict[str, Any]) -> ClassEvaluator:

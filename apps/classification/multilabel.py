@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...datasets import Batch
 from ..evaluated_images import Rows
-from ..evaluation import Evaluator, ImageScores, Share
+from ..evaluation import Evaluator, ImageScores, Share, choose_metric
 from ..intervals import Weights, auroc_interval, proportion
 from .calibration_error import calibration_error
 from .ranking import auroc_and_average_precision
@@ -40,7 +40,7 @@ class MultiLabelEvaluator(Evaluator):
     def __init__(self, classes: Sequence[str], *, primary: str | None = None) -> None:
         """See the class."""
         self.classes = tuple(classes)
-        self.primary = primary or self.selectable[0]
+        self.primary = choose_metric(primary, self.selectable)
 
     def description(self) -> dict[str, Any]:
         """Return the class names and what chose the checkpoint."""

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...backbones.errors import unknown
 from ...datasets import BadSample, Batch
 from ..evaluated_images import EvaluatedImages, Rows
-from ..evaluation import Evaluation, Evaluator
+from ..evaluation import Evaluation, Evaluator, choose_metric
 from ..intervals import Estimate, Weights, bootstrap
 from .detections import Detections, plain_objects
 from .figures import PRECISIONS, RECALLS, VOC, ClassFigures, mean_over_classes
@@ -78,7 +77,7 @@ class DetectionEvaluator(Evaluator):
         self.max_detections = max_detections
         self.measures_wider = measures_wider
         self.measures_masks = measures_masks
-        self.primary = primary or "ap"
+        self.primary = choose_metric(primary, self.selectable)
 
     @property
     def selectable(self) -> tuple[str, ...]:
@@ -243,7 +242,7 @@ def make_evaluator(
     Raises:
         UserError: If it has no metric of that name.
     """
-    evaluator = DetectionEvaluator(
+    return DetectionEvaluator(
         classes,
         numbers=numbers,
         max_detections=max_detections,
@@ -251,9 +250,6 @@ def make_evaluator(
         measures_masks=measures_masks,
         primary=select,
     )
-    if evaluator.primary not in evaluator.selectable:
-        raise unknown("metric for --select", evaluator.primary, evaluator.selectable)
-    return evaluator
 
 
 def rebuild_evaluator(description: dict[str, Any]) -> DetectionEvaluator:

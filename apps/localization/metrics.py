@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...backbones.errors import unknown
 from ...datasets import Batch
 from ..classification.readout import TOP_K, best_classes, probabilities, top_row
 from ..evaluated_images import Rows
-from ..evaluation import Evaluator, ImageScores, Share
+from ..evaluation import Evaluator, ImageScores, Share, choose_metric
 from ..intervals import Weights, bootstrap, paired_bootstrap, paired_proportions
 from ..outputs import plain_box
 from .baselines import BASELINES, CENTRE_BOX, Shares, in_pixels
@@ -49,7 +48,7 @@ class LocalizationEvaluator(Evaluator):
         """See the class."""
         self.classes = tuple(classes)
         self.mean_box = mean_box
-        self.primary = primary or "localization_top1"
+        self.primary = choose_metric(primary, self.selectable)
 
     @property
     def selectable(self) -> tuple[str, ...]:
@@ -193,10 +192,7 @@ def make_evaluator(classes: Sequence[str], mean_box: Shares, *, select: str | No
     Raises:
         UserError: If it has no metric of that name.
     """
-    evaluator = LocalizationEvaluator(classes, mean_box, primary=select)
-    if evaluator.primary not in evaluator.selectable:
-        raise unknown("metric for --select", evaluator.primary, evaluator.selectable)
-    return evaluator
+    return LocalizationEvaluator(classes, mean_box, primary=select)
 
 
 def rebuild_evaluator(description: dict[str, Any]) -> LocalizationEvaluator:

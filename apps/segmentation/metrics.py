@@ -11,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...backbones.errors import unknown
 from ...datasets import BACKGROUND, IGNORED, Batch
 from ..evaluated_images import Rows
-from ..evaluation import Evaluator
+from ..evaluation import Evaluator, choose_metric
 from ..intervals import Weights, bootstrap
 from .boundary import boundary_f1, fill_ignored
 from .readout import Readout, full_masks
@@ -45,10 +44,8 @@ class SegmentationEvaluator(Evaluator):
         """See the class."""
         self.classes = tuple(classes)
         self.readout: Readout = readout
-        self.primary = primary or ("dice" if readout == "binary" else "mean_iou")
+        self.primary = choose_metric(primary or ("dice" if readout == "binary" else None), self.selectable)
         self.kind = "any number of classes a pixel" if readout == "sigmoid" else "one class a pixel"
-        if self.primary not in self.selectable:
-            raise unknown("metric for --select", self.primary, self.selectable)
 
     @property
     def selectable(self) -> tuple[str, ...]:

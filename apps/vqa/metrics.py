@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...backbones.errors import unknown
 from ...datasets import BadSample, Batch, Question
 from ..classification.readout import Readout, probabilities
 from ..evaluated_images import EvaluatedImages, Rows, text_row
-from ..evaluation import Evaluation, Evaluator
+from ..evaluation import Evaluation, Evaluator, choose_metric
 from ..intervals import Weights
 from .answers import common_spellings, tally
 from .consensus import consensus_accuracies
@@ -82,7 +81,7 @@ class VqaEvaluator(Evaluator):
         self.prior = prior
         self.spellings = dict(spellings or {})
         self.readout = readout
-        self.primary = primary or _ACCURACY
+        self.primary = choose_metric(primary, self.selectable)
         self._known = frozenset(self.answers)
         self._said = [self.spellings.get(answer, answer) for answer in self.answers]
         self._wups: Wups | None = None
@@ -280,10 +279,7 @@ def make_evaluator(
     """
     written = common_spellings(images)
     spellings = {answer: written[answer] for answer in answers if written.get(answer, answer) != answer}
-    evaluator = VqaEvaluator(answers, learn_prior(images), spellings=spellings, readout=readout, primary=select)
-    if evaluator.primary not in evaluator.selectable:
-        raise unknown("metric for --select", evaluator.primary, evaluator.selectable)
-    return evaluator
+    return VqaEvaluator(answers, learn_prior(images), spellings=spellings, readout=readout, primary=select)
 
 
 def rebuild_evaluator(description: dict[str, Any]) -> VqaEvaluator:
