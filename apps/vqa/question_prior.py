@@ -1,13 +1,12 @@
 """What one answers who reads a question and sees no picture: what a model's figures are to be held against."""
 
-import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...datasets import DataError, Question
+from ...datasets import DataError, Question, clean_text
+from ...datasets.text_findings import split_words
 from .answers import common_spellings, main_answers
 
 #: A single question tells what was answered once, not what is answered.
@@ -91,7 +90,7 @@ def learn_prior(images: Sequence[Sequence[Question]], *, most: int = _MOST_ENTRI
 
 def question_words(text: str) -> Words:
     """Return the words of a question in lower case, without punctuation."""
-    return tuple(re.findall(r"\w+(?:['\u2019]\w+)*", unicodedata.normalize("NFC", text).lower()))
+    return tuple(split_words(clean_text(text)))
 
 
 def _beginnings(words: Words) -> Iterator[Words]:
