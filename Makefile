@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DIGITS := build/digits
 
-.PHONY: help setup demo test test-slow lint types format clean
+.PHONY: help setup demo test test-slow bench lint types format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -30,6 +30,9 @@ test: setup  ## run the default test suite: minutes on two cores, no network, no
 
 test-slow: setup  ## run the long tests too
 	$(BIN)/pytest -n 2 -m "slow and not gpu"
+
+bench: setup  ## measure the claims beside the peers and write benchmarks/RESULTS.md: about an hour on two cores
+	$(BIN)/python benchmarks/run_all.py
 
 lint: setup  ## check format and style
 	$(BIN)/ruff check .

@@ -40,6 +40,7 @@ class Cost:
         trained_parameters: How many were trained.
         parameters: How many the model has.
         seconds: Wall time of the command.
+        storing_seconds: Of these, or of an earlier command that stored them, how long features took.
     """
 
     images_per_second: float
@@ -47,6 +48,7 @@ class Cost:
     trained_parameters: int
     parameters: int
     seconds: float
+    storing_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,10 @@ class Card:
         repeats: Of several runs with one card: what they were repeated over (``over``), the ``numbers`` and
             ``folders`` of the runs, and under ``metrics`` each metric's ``spread`` (standard deviation over the runs;
             null for a single one) and ``values``.
+        sweep: Of the best of several candidates: the ``metric`` it was chosen by, the ``best`` one's folder, the
+            ``seconds`` of all together, and the ``candidates``, each with its folder, ``learning_rate``,
+            ``weight_decay``, the metric's ``value``, ``low`` and ``high``, and its ``epochs``; null where a training
+            diverged.
     """
 
     task: str
@@ -86,6 +92,7 @@ class Card:
     command: str = field(default_factory=command_line)
     primary: str = ""
     repeats: dict[str, Any] = field(default_factory=dict)
+    sweep: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the card as JSON, whole or not at all."""
@@ -162,6 +169,26 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
     if where is not None:
         lines.append(f"card       {where}")
     console.print("\n".join(lines), soft_wrap=True)
+    if card.sweep:
+        console.print(_sweep_table(card.sweep, card.split))
+
+
+def _sweep_table(sweep: dict[str, Any], split: str) -> Table:
+    """Return the values of each candidate and what they reached, the best one marked."""
+    figure = f"{sweep['metric']} on {split}"
+    table = Table("candidate", "learning rate", "weight decay", figure, "95% interval", "epochs", "")
+    for row in sweep["candidates"]:
+        cells = [row["folder"], f"{row['learning_rate']:g}", f"{row['weight_decay']:g}"]
+        if row["epochs"] is None:
+            cells += ["", "", "", "diverged"]
+        elif row["value"] is None:
+            cells += ["", "", str(row["epochs"]), "undefined"]
+        else:
+            interval = f"{row['low']:.4f} to {row['high']:.4f}"
+            mark = "best" if row["folder"] == sweep["best"] else ""
+            cells += [f"{row['value']:.4f}", interval, str(row["epochs"]), mark]
+        table.add_row(*cells)
+    return table
 
 
 def _class_table(rows: list[dict[str, Any]], columns: dict[str, str]) -> Table:

@@ -13,7 +13,9 @@ from .card import Card, make_card, print_card
 from .config import EvaluationOptions, PredictionOptions, RuntimeOptions
 from .data_check import identify
 from .evaluation import Evaluation
-from .hardware import choose_device, choose_precision
+from .extraction import settle_form
+from .fast_trunk import FastTrunk
+from .hardware import choose_device
 from .inputs import InputRecipe, check_images, make_loader
 from .outputs import PREDICTIONS, RESULTS, write_evaluation, write_predictions
 from .processes import is_first
@@ -56,7 +58,9 @@ def evaluate_split(
         chosen, inputs.transform(), options, channels=inputs.channels, classes=task.description["classes"]
     )
     identity = identify(images)
-    evaluation, seconds = evaluate(task, loader, prepare(task, options))
+    evaluation, seconds = evaluate(task, loader, prepare(task, chosen, inputs, options))
+    assert task.fast is not None
+    evaluation.details["inference"] = task.fast.facts()
     card = make_card(
         evaluation,
         task=str(task.description["task"]),
@@ -101,7 +105,7 @@ def predict_pictures(
     check_images(records, options)
     inputs = InputRecipe.from_dict(task.description["inputs"])
     loader = make_loader(records, inputs.transform(), options, channels=inputs.channels)
-    settled = prepare(task, options)
+    settled = prepare(task, records, inputs, options)
     rows = summarize(predict_outputs(task, loader, settled)) if summarize else predict(task, loader, settled)
     if not is_first():
         return rows
@@ -117,8 +121,17 @@ def predict_pictures(
     return rows
 
 
-def prepare(task: Task, options: Runtime) -> Runtime:
-    """Bring a task into the form it runs in, and return the options with what ``auto`` stands for here."""
+def prepare(task: Task, records: Sequence[Record], inputs: InputRecipe, options: Runtime) -> Runtime:
+    """Bring a task into the form it runs in, and return the options with what ``auto`` stands for here.
+
+    Args:
+        task: The task; its trunk is seen through its inference form from then on.
+        records: What it will look at.
+        inputs: How a picture comes onto the canvas.
+        options: How it runs.
+    """
     task.use_channels_last()
+    form = settle_form(task.backbone, records, inputs.transform(), options, canvas=inputs.canvas)
     device = choose_device(options.device)
-    return replace(options, precision=choose_precision(options.precision, device, task.backbone))
+    task.fast = FastTrunk(task.backbone, form, device=device, canvas=inputs.canvas, batch_size=options.batch_size)
+    return replace(options, precision=form.precision)

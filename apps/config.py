@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..backbones.errors import UserError, unknown
-from .option_checks import check_effects, check_freezing, check_image_size, check_range, check_repeats
+from .option_checks import check_effects, check_freezing, check_image_size, check_range, check_repeats, check_sweep
 
 Schedule = Literal["cosine", "constant", "one_cycle"]
 
@@ -74,6 +74,8 @@ class FitOptions(CheckedOptions):
     checkpoint_activations: bool = False
     """Compute the trunk's activations a second time in the backward pass instead of keeping them: less memory, about a
     third more time, the same result."""
+    compile: bool = False
+    """Compile the trunk that is trained: a minute or more at the start, then faster steps on GPUs, seldom on CPUs."""
     channels_last: bool = True
     """Keep convolutions in the channels-last memory format, which is faster on CPUs and on tensor cores."""
 
@@ -100,6 +102,26 @@ class LoraOptions(CheckedOptions):
         super().__post_init__()
         check_range(self, "rank", least=1, group="lora")
         check_range(self, "alpha", group="lora")
+
+
+@dataclass(kw_only=True)
+class SweepOptions(CheckedOptions):
+    """Values to try, each combination in a run of its own; the best by the validation split is kept."""
+
+    learning_rates: list[float] | None = None
+    """Train once with each of these in place of --learning-rate, in OUTPUT/sweep-1 and so on."""
+    weight_decays: list[float] | None = None
+    """Train once with each of these in place of --optim.weight-decay; of both lists every combination is trained."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        super().__post_init__()
+        check_sweep(self)
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether there is anything to try."""
+        return self.learning_rates is not None or self.weight_decays is not None
 
 
 @dataclass(kw_only=True)
@@ -197,7 +219,11 @@ class ComputeOptions(CheckedOptions):
     workers: int | None = None
     """Processes that read images; unset: one for each core, at most 8. The number changes no result."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 where the hardware has it, but fp32 for depthwise networks on a CPU, where bf16 is slower."""
+    """auto: in training bf16 where the hardware has it, but fp32 for depthwise networks on a CPU, where bf16 is slower;
+    in use what measuring shows to be faster, if the features agree."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether torch.compile makes the trunk that only looks faster; auto: in runs that are long enough to make up for
+    the minute that it takes."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto: a GPU where there is one."""
     bad_data: Literal["error", "skip"] = "error"
@@ -276,8 +302,19 @@ class TrainingOptions(RuntimeOptions):
     """Seeds that split; apart from --seed, so that runs with several seeds share it."""
     deterministic: bool = False
     """On a GPU, use only kernels that give the same bits each time; on a CPU they always do."""
+    cache: Literal["auto", "on", "off"] = "auto"
+    """Whether the frozen part of the trunk sees each picture once: what it makes of them is stored, and training goes
+    on from there. auto: where pictures look the same in each epoch, or --cache-views says how many looks there are."""
+    cache_views: int | None = None
+    """How many random looks at each picture there are, which the epochs take turns with; unset: each epoch has its
+    own."""
+    cache_dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of stored features; auto: what the trunk computes in."""
+    cache_folder: str | None = None
+    """Where features are stored, and kept for other runs to share; unset: in the run's folder until it is finished."""
     lora: LoraOptions = field(default_factory=LoraOptions)
     optim: OptimOptions = field(default_factory=OptimOptions)
+    sweep: SweepOptions = field(default_factory=SweepOptions)
     fit: FitOptions = field(default_factory=FitOptions)
 
     def __post_init__(self) -> None:
@@ -290,6 +327,7 @@ class TrainingOptions(RuntimeOptions):
             raise UserError(f"--channels takes 3 for colour or 1 for grey, not {self.channels}.")
         check_range(self, "val_fraction", most=1)
         check_image_size(self.image_size)
+        check_range(self, "cache_views", least=1)
         check_freezing(self)
         check_effects(self)
         check_repeats(self)

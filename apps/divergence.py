@@ -18,14 +18,18 @@ def is_finite(output: Any) -> bool:
     return all(map(is_finite, output)) if isinstance(output, list | tuple) else True
 
 
-def divergence_error(epoch: int, learning_rate: float) -> UserError:
+class Diverged(UserError):
+    """A training whose outputs or loss aren't finite."""
+
+
+def divergence_error(epoch: int, learning_rate: float) -> Diverged:
     """Return the error of a training whose outputs or loss aren't finite.
 
     Args:
         epoch: Counted from 1.
         learning_rate: The run's, for the message.
     """
-    return UserError(
+    return Diverged(
         f"The training diverged in epoch {epoch}: the network's outputs or its loss are NaN or infinite. Train anew "
         f"with a smaller --learning-rate than {learning_rate:g}, or with --fit.clip-norm 1. The checkpoints that were "
         "written before stay as they were."

@@ -1,6 +1,7 @@
 """Running a frozen trunk over images: levels, pooled, as numbers to keep."""
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -9,12 +10,16 @@ from torch import Tensor
 
 from ..backbones import Backbone
 from ..backbones.errors import UserError
-from ..datasets import BadSample, Batch, Record, Transform
+from ..datasets import BadSample, Batch, Record, SampleDataset, Transform
+from .calibration import FEW_TO_COMPILE
 from .checkpoints import bad_images_error
 from .config import ComputeOptions
+from .console import ImageProgress
 from .divergence import is_finite
+from .fast_trunk import FastTrunk, Form, choose_form
 from .hardware import choose_device, choose_precision
-from .inputs import InputRecipe, make_loader
+from .inputs import InputRecipe, make_loader, sample_pictures
+from .placed_targets import pack
 from .store import DTYPES, FeatureStore, Row
 
 Pooling = Literal["avg", "max", "flat", "none"]
@@ -27,16 +32,19 @@ class FeatureNetwork:
         backbone: The trunk; what it returns are the layers.
         pooling: What becomes of maps ``[B, C, h, w]``, and of a transformer's tokens ``[B, N, C]``: their mean or
             maximum over cells or tokens, ``flat`` for one long vector, ``none`` for the map itself. Vectors stay.
-        precision: ``fp32``, or ``bf16`` for autocast; chosen once.
+        form: How it runs; chosen once, before the first picture.
         device: Where it runs.
     """
 
     def __init__(self, backbone: Backbone, *, pooling: Pooling, options: ComputeOptions) -> None:
-        """Move the trunk to the device that the options name."""
+        """Take the trunk; its form is the usual one for the options until another is chosen."""
         self.device = choose_device(options.device)
-        self.precision = choose_precision(options.precision, self.device, backbone)
+        precision = choose_precision(options.precision, self.device, backbone)
+        self.form = Form("bf16" if precision == "bf16" else "fp32", options.compile == "on")
         self.pooling: Pooling = pooling
-        self.backbone = backbone.eval().to(self.device).to(memory_format=torch.channels_last)
+        self.backbone = backbone.eval()
+        self._batch_size = options.batch_size
+        self._trunk: FastTrunk | None = None
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Return the layers of pictures as float32.
@@ -44,12 +52,13 @@ class FeatureNetwork:
         Args:
             images: uint8 ``[B, C, H, W]``.
         """
-        with torch.inference_mode():
-            normal = self.backbone.preprocessing.normalize(images.to(self.device, non_blocking=True))
-            normal = normal.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                levels = self.backbone(normal)
-            return {name: pool(level.float(), self.pooling) for name, level in levels.items()}
+        if self._trunk is None:
+            canvas = (images.shape[-2], images.shape[-1])
+            self._trunk = FastTrunk(
+                self.backbone, self.form, device=self.device, canvas=canvas, batch_size=self._batch_size
+            )
+        normal = self.backbone.preprocessing.normalize(images.to(self.device, non_blocking=True))
+        return {name: pool(level, self.pooling) for name, level in self._trunk(normal).items()}
 
     def shapes(self, canvas: tuple[int, int]) -> dict[str, tuple[int, ...]]:
         """Return the shape of each layer's features of one picture, by a pass over an empty one."""
@@ -68,8 +77,42 @@ class FeatureNetwork:
             },
             "inputs": inputs.to_dict(),
             "pooling": self.pooling,
-            "precision": self.precision,
+            "precision": self.form.precision,
+            "compiled": self.form.is_compiled,
         }
+
+
+def settle_form(
+    backbone: Backbone,
+    records: Sequence[Record],
+    transform: Transform,
+    options: ComputeOptions,
+    *,
+    canvas: tuple[int, int],
+) -> Form:
+    """Return how a trunk runs over pictures: as the options say, and as measuring shows where they leave it open.
+
+    Args:
+        backbone: The trunk.
+        records: The pictures.
+        transform: Takes one onto the canvas.
+        options: Precision, compilation, device and batch size.
+        canvas: Height and width of the canvas.
+    """
+    sample = sample_pictures(records, transform, channels=backbone.in_channels)
+    if sample is None:
+        return Form()
+    is_open = options.compile == "auto"
+    form = choose_form(
+        backbone,
+        precision=options.precision,
+        device=choose_device(options.device),
+        canvas=canvas,
+        batch_size=options.batch_size,
+        images=len(records) if is_open else min(len(records), FEW_TO_COMPILE - 1),
+        sample=sample,
+    )
+    return form if is_open else replace(form, is_compiled=options.compile == "on")
 
 
 def pool(level: Tensor, pooling: Pooling) -> Tensor:
@@ -95,8 +138,8 @@ def fill(
     options: ComputeOptions,
     *,
     draw: tuple[int, int] = (0, 0),
-    begin: Callable[[int], None] = lambda images: None,
-    advance: Callable[[int], None] = lambda images: None,
+    classes: Sequence[str] | None = None,
+    progress: ImageProgress,
 ) -> None:
     """Compute what a store lacks, shard by shard.
 
@@ -107,29 +150,34 @@ def fill(
         transform: Takes a picture onto the canvas; its randomness is a function of ``draw`` and the row.
         options: Batch size, workers, and what to do with images that can't be read.
         draw: The seed, and the number of the random view.
-        begin: Is told how many images are there already.
-        advance: Is told of how many more images are done.
+        classes: In the order of their indices, where the targets that move with the pictures are kept too.
+        progress: Is told how far it is.
 
     Raises:
         DataError: Naming images that can't be read, unless such are to be skipped.
         UserError: For features that aren't finite, or a disk that is full.
     """
-    shards = store.missing(records)
+    shards = store.missing(records, with_targets=classes is not None)
     places = [place for shard in shards for place in store.shards[shard]]
-    begin(len(store) - len(places))
-    bare = [replace(record, targets={}) for record in records]
-    loader = make_loader(bare, transform, options, channels=network.backbone.in_channels, seed=draw[0])
+    progress.keep(len(store) - len(places), of=len(store))
+    loader = make_loader(
+        [replace(record, targets={}) for record in records] if classes is None else records,
+        transform,
+        options,
+        channels=network.backbone.in_channels,
+        classes=classes or (),
+        seed=draw[0],
+    )
     loader.restrict(places)
-    loader.dataset.keeps_states = True
+    assert isinstance(loader.dataset, SampleDataset)
+    loader.dataset.keeps_states, loader.dataset.encodes = True, False
     loader.set_epoch(draw[1])
-    waiting = _Waiting(store, network)
+    waiting = _Waiting(store, network, [record.annotation if classes is not None else "" for record in records])
     try:
         for batch in loader if places else ():
             if options.bad_data == "error" and batch.skipped:
                 raise bad_images_error(batch.skipped)
-            for shard, features, rows in waiting.add(batch):
-                store.write(shard, rows, features)
-                advance(len(rows))
+            progress.advance(waiting.add(batch))
     finally:
         loader.close()
     if options.bad_data == "error":
@@ -150,13 +198,15 @@ def _refuse_empty_rows(store: FeatureStore, records: Sequence[Record]) -> None:
 class _Waiting:
     """The shards that aren't whole yet: batches needn't end where shards do."""
 
-    def __init__(self, store: FeatureStore, network: FeatureNetwork) -> None:
-        self._store, self._network = store, network
+    def __init__(self, store: FeatureStore, network: FeatureNetwork, annotations: Sequence[str]) -> None:
+        self._store, self._network, self._annotations = store, network, annotations
         self._features: dict[int, dict[str, Tensor]] = {}
         self._rows: dict[int, dict[int, Row]] = {}
+        self._beside: dict[int, dict[int, dict[str, Tensor]]] = {}
+        self._written_at = time.monotonic()
 
-    def add(self, batch: Batch) -> list[tuple[int, dict[str, Tensor], list[Row]]]:
-        """Take a batch, and give back the shards that it makes whole."""
+    def add(self, batch: Batch) -> int:
+        """Take a batch, and write the shards that it makes whole; return how many rows those have."""
         if batch.images is not None:
             self._keep(batch, self._network(batch.images))
         names = dict(zip(batch.indices.tolist(), batch.names, strict=True))
@@ -165,10 +215,21 @@ class _Waiting:
         for place, state in batch.states.items():
             shard = place // self._store.shard_rows
             self._begin(shard)
-            self._rows[shard][place] = Row(names[place], state, reasons.get(place))
+            self._rows[shard][place] = Row(names[place], state, reasons.get(place), self._annotations[place])
         whole = [shard for shard, rows in self._rows.items() if len(rows) == len(self._store.shards[shard])]
-        found = [(shard, self._features.pop(shard), self._rows.pop(shard)) for shard in whole]
-        return [(shard, features, [rows[place] for place in sorted(rows)]) for shard, features, rows in found]
+        return sum(self._write(shard) for shard in whole)
+
+    def _write(self, shard: int) -> int:
+        rows, beside, now = self._rows.pop(shard), self._beside.pop(shard), time.monotonic()
+        self._store.write(
+            shard,
+            [rows[place] for place in sorted(rows)],
+            self._features.pop(shard),
+            beside=pack([beside.get(place) for place in self._store.shards[shard]]),
+            seconds=now - self._written_at,
+        )
+        self._written_at = now
+        return len(rows)
 
     def _keep(self, batch: Batch, found: Mapping[str, Tensor]) -> None:
         narrow = {name: self._narrow(name, features, batch.names) for name, features in found.items()}
@@ -178,11 +239,17 @@ class _Waiting:
             rows = batch.indices[chosen] - shard * self._store.shard_rows
             for name, array in self._begin(shard).items():
                 array[rows] = narrow[name][chosen]
+        for row, place in enumerate(batch.indices.tolist()):
+            self._beside[place // self._store.shard_rows][place] = {
+                "original_size": batch.context.original_sizes[row],
+                "valid_size": batch.context.valid_sizes[row],
+                **{key: values[row] for key, values in batch.targets.items()},
+            }
 
     def _begin(self, shard: int) -> dict[str, Tensor]:
         if shard not in self._features:
             size, dtype = len(self._store.shards[shard]), DTYPES[self._store.dtype]
-            self._rows[shard] = {}
+            self._rows[shard], self._beside[shard] = {}, {}
             self._features[shard] = {
                 name: torch.zeros(size, *shape, dtype=dtype) for name, shape in self._store.layers.items()
             }
@@ -201,7 +268,7 @@ class _Waiting:
         if is_finite(features):
             largest = float(features.abs().max())
             remedy = f"values up to {largest:.3g} go beyond {self._store.dtype}; take --dtype fp32 or bf16"
-        elif self._network.precision == "bf16":
+        elif self._network.form.precision == "bf16":
             remedy = "in bf16; try --precision fp32"
         else:
             remedy = "the weights are damaged, or made for other pictures"

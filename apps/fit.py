@@ -18,18 +18,21 @@ from ..backbones.synchronize import synchronize_norms
 from ..datasets import Record, ResumableLoader, write_split
 from .card import Card, make_card, print_card
 from .checkpoints import BadData, Checkpoints
+from .commands import prepare
 from .config import TrainingOptions
 from .ema import Ema
 from .epoch_log import EpochLog
 from .evaluation import Evaluation
 from .hardware import choose_device, choose_precision
+from .inputs import InputRecipe
 from .interruption import Interrupted
 from .model_file import save_model
 from .option_checks import frozen_epochs
 from .outputs import write_evaluation
 from .processes import is_first
-from .run_folder import RunFolder, read_config, start_run
+from .run_folder import SETTLED, RunFolder, read_config, start_run
 from .schedule import RatePlan
+from .stored_features import delete_features, plan_storing, store_features
 from .task import Task
 from .thaw import Thaw
 from .trainer import check_devices, count_trained, evaluate, make_trainer, measure_cost, running_together
@@ -48,6 +51,8 @@ class FitData:
         facts: The card's ``data``: at least the path.
         cut_split: The splits, where they were cut for this run; they are kept with it and with the model.
         unreadable: Why training images can't be read and are left out, by their names, as far as is known beforehand.
+        stored: What was stored of the images for the training, for the card; None where nothing was.
+        stored_seconds: How long the features of each split took.
     """
 
     train: ResumableLoader
@@ -58,6 +63,8 @@ class FitData:
     facts: dict[str, Any]
     cut_split: Mapping[str, Sequence[Record]] | None = None
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    stored: Mapping[str, Any] | None = None
+    stored_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,32 +108,54 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
     if options.fit.channels_last:
         task.use_channels_last()
     bad_data = BadData(options.bad_data)
+    plan = plan_storing(task, data, options, run)
+    options = replace(options, cache="off" if plan is None else "on")
+    if plan is not None:
+        options = replace(options, compile="on" if plan.network.form.is_compiled else "off")
     with _ending_well(run, data):
         if is_first():
             start_run(run, options)
             if data.cut_split:
                 write_split(run.split, data.cut_split)
+        if plan is not None:
+            data = store_features(task, data, plan, options)
+        elif options.fit.compile:
+            task.backbone.compile(dynamic=False)
         trained = _train(task, data, options, run, bad_data)
         if run.best.is_file():
             best = torch.load(run.best, map_location="cpu", weights_only=True)
             task.load_state_dict(best["state_dict"])
         trunk, parameters = _prove(task, trained, options), count_trained(task)
         task.backbone.merge()
+        if plan is None:
+            inputs = InputRecipe.from_dict(task.description["inputs"])
+            options = prepare(task, data.val.dataset.records, inputs, options)
         facts = finish(task, data.val, options) if finish else {}
         evaluation, seconds = evaluate(task, data.val, options)
-        evaluation.details.update(facts, training=trained.facts)
-        total = time.monotonic() - started
+        stored = {} if data.stored is None else {"stored": data.stored}
+        evaluation.details.update(facts, training={**trained.facts, **stored})
+        # with that of the trunk, which an evaluation of its own spends as well
+        seconds += data.stored_seconds.get("val", 0.0)
+        cost = measure_cost(
+            task,
+            evaluation,
+            seconds=seconds,
+            total=time.monotonic() - started,
+            trained=parameters,
+            options=options,
+        )
         card = make_card(
             evaluation,
             task=str(task.description["task"]),
             split="val",
             selected_on="val",
-            cost=measure_cost(task, evaluation, seconds=seconds, total=total, trained=parameters, options=options),
+            cost=replace(cost, storing_seconds=sum(data.stored_seconds.values())),
             backbone={**trunk, "fingerprint_after": task.backbone.fingerprint()},
             data={**data.facts, "fingerprint": data.val_fingerprint, "train": _train_samples(data, bad_data)},
         )
         if is_first():
             _write(run, task, card, evaluation, data.val_contents)
+        delete_features(options, run)
     return card
 
 
@@ -183,7 +212,8 @@ def _write(run: RunFolder, task: Task, card: Card, evaluation: Evaluation, conte
 def _settle(options: TrainingOptions, task: Task, run: RunFolder) -> TrainingOptions:
     """Choose what ``auto`` stands for once, at the run's beginning; a resumed run keeps the choice."""
     if options.resume and run.holds_run:
-        return replace(options, precision=read_config(run)["precision"])
+        config = read_config(run)
+        return replace(options, **{name: config[name] for name in SETTLED if name in config})
     return replace(options, precision=choose_precision(options.precision, choose_device(options.device), task.backbone))
 
 

@@ -31,8 +31,9 @@ Precision = Literal["auto", "fp32", "bf16"]
 def choose_precision(precision: Precision, device: torch.device, network: nn.Module) -> Precision:
     """Return ``"fp32"`` or ``"bf16"`` for ``auto``; anything else as it is.
 
-    On a CPU with bf16 matrix instructions ResNets and VGGs are two to three times faster in bf16, but depthwise
-    convolutions have no bf16 kernels worth the name there: a depthwise network is faster in fp32.
+    A rule for training. On a CPU with bf16 matrix instructions ResNets and VGGs are two to three times faster in bf16,
+    but depthwise convolutions have no bf16 kernels worth the name in the backward pass: a depthwise network trains
+    faster in fp32. For inference ``fast_trunk.choose_form`` measures.
     """
     if precision != "auto":
         return precision

@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from ..backbones import Preprocessing
 from ..datasets import (
@@ -12,6 +15,7 @@ from ..datasets import (
     ObjectTransform,
     Record,
     ResumableLoader,
+    Sample,
     SampleDataset,
     Transform,
     eval_transform,
@@ -22,6 +26,9 @@ from ..datasets import (
 from .checkpoints import bad_images_error
 from .config import AugmentOptions, ComputeOptions, PlacingOptions, ZoomOptions
 from .hardware import choose_device, choose_workers
+
+#: Pictures to measure with.
+_SAMPLED = 8
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,21 @@ def check_images(records: Sequence[Record], options: ComputeOptions) -> None:
         bad = find_bad_images(records, workers=max(1, choose_workers(options.workers)))
         if bad:
             raise bad_images_error(bad)
+
+
+def sample_pictures(records: Sequence[Record], transform: Transform, *, channels: int) -> Tensor | None:
+    """Return the first pictures that can be read, on their canvases, for measuring: uint8 ``[N, C, H, W]``, N up to 8.
+
+    Args:
+        records: Of a split; their targets don't matter.
+        transform: Takes a picture onto the canvas.
+        channels: Image channels.
+    """
+    bare = [replace(record, targets={}) for record in records[:_SAMPLED]]
+    samples = SampleDataset(bare, transform, channels=channels)
+    found = [sample.image for index in range(len(bare)) if isinstance(sample := samples[0, index], Sample)]
+    canvases = [image if image.dim() == 3 else image[0] for image in found if image is not None]
+    return torch.stack(canvases) if canvases else None
 
 
 def make_loader(

@@ -19,8 +19,8 @@ from scipy.stats import binomtest, norm, rankdata
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
-#: How many weights are held at once: 80 MB of them.
-_WEIGHTS_AT_ONCE = 10_000_000
+#: How many weights are held at once: 8 MB of them.
+_WEIGHTS_AT_ONCE = 1_000_000
 
 Weights = NDArray[np.int64]
 """``[R, N]``: how often each of N images counts, in each of R samples."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, fields
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from ..backbones.errors import UserError
 
 if TYPE_CHECKING:
-    from .config import TrainingOptions
+    from .config import SweepOptions, TrainingOptions
+
+#: Of one sweep; somebody who asks for more has mistyped, or wants another method.
+_MOST_CANDIDATES = 100
 
 
 def check_range(options: object, *names: str, least: float = 0, most: float | None = None, group: str = "") -> None:
@@ -150,11 +154,16 @@ def check_freezing(options: TrainingOptions) -> None:
 
 
 def check_repeats(options: TrainingOptions) -> None:
-    """Refuse seeds and folds that can't be repeated over.
+    """Refuse seeds and folds that can't be repeated over, and what excludes them.
 
     Raises:
         UserError: Saying why.
     """
+    if options.sweep.is_asked_for and (options.seeds is not None or options.folds is not None):
+        raise UserError(
+            "--sweep excludes --seeds and --folds: find the best values with one --seed, then train with those alone "
+            "over several seeds or folds."
+        )
     if options.seeds is not None:
         check_each("seeds", options.seeds, most=2**32 - 1)
         if options.folds is not None:
@@ -163,6 +172,27 @@ def check_repeats(options: TrainingOptions) -> None:
         raise UserError(f"--folds takes 2 or more, not {options.folds}.")
     if options.fold is not None and not 1 <= options.fold <= (options.folds or 0):
         raise UserError(f"--fold takes a number from 1 to --folds, not {options.fold}.")
+
+
+def check_sweep(sweep: SweepOptions) -> None:
+    """Refuse values that can't be tried, and more combinations than anybody waits for.
+
+    Raises:
+        UserError: Saying which.
+    """
+    combinations = 1
+    for name in ("learning_rates", "weight_decays"):
+        given = getattr(sweep, name)
+        if given is None:
+            continue
+        if not given or len(set(given)) < len(given) or not all(value >= 0 and isfinite(value) for value in given):
+            raise UserError(f"--sweep.{name.replace('_', '-')} takes different numbers of 0 or more, not {given}.")
+        combinations *= len(given)
+    if combinations > _MOST_CANDIDATES:
+        raise UserError(
+            f"--sweep.learning-rates and --sweep.weight-decays give {combinations} combinations, each of which is "
+            f"trained; {_MOST_CANDIDATES} are allowed. Try a few values first, then more around the best."
+        )
 
 
 def check_each(name: str, given: list[int], *, most: int) -> None:

@@ -17,8 +17,10 @@ from .config import TrainingOptions, to_plain
 from .processes import is_first
 
 #: Options that may differ between a run and its continuation, because they change no result.
-_FREE_TO_CHANGE = {"resume", "overwrite", "output", "workers", "fit.save_every"}
+_FREE_TO_CHANGE = {"resume", "overwrite", "output", "workers", "fit.save_every", "cache_folder"}
 _PATHS = ("data", "weights")
+#: Options whose ``auto`` is settled when a run begins; its config.yaml has what they stand for.
+SETTLED = ("precision", "compile", "cache")
 #: What may lie in a folder before a run starts there: the split that it shall have, and what it was compared with.
 _KEPT = {"split.csv", "gain"}
 #: What tells a run's config.yaml from that of something else.
@@ -46,6 +48,7 @@ class RunFolder:
         self.images = path / "images.npz"
         self.tensorboard = path / "tensorboard"
         self.gain = path / "gain"
+        self.features = path / "features"
 
     @property
     def holds_run(self) -> bool:
@@ -62,7 +65,7 @@ class RunFolder:
 
     def delete_run(self) -> None:
         """Delete what a run writes, and nothing else that lies in the folder."""
-        for folder in (self.checkpoints, self.model, self.tensorboard):
+        for folder in (self.checkpoints, self.model, self.tensorboard, self.features):
             shutil.rmtree(folder, ignore_errors=True)
         files = [
             self.log,
@@ -202,7 +205,7 @@ def changed_options(run: RunFolder, options: TrainingOptions, *, ignoring: Colle
         and key not in ignoring
         and value != stored[key]
         # what `auto` stood for was chosen once, when the run began
-        and not (key == "precision" and value == "auto")
+        and not (key in SETTLED and value == "auto")
     ]
 
 

@@ -1,13 +1,14 @@
 """Stored features: what a frozen trunk makes of images, computed once and kept on the disk.
 
 A store holds one look at each image of a manifest, in shards of consecutive rows. A shard is one safetensors file with
-an array a layer, ``[rows, ...]``, that readers map into memory; its header has the manifest's rows. Shards are written
-whole or not at all, so a killed run loses what it was computing and no more, and any number of processes may read.
+an array a layer, ``[rows, ...]``, that readers map into memory; its header has the manifest's rows. For training it
+has the targets too that moved with the pictures onto the canvas. Shards are written whole or not at all, so a killed
+run loses what it was computing and no more, and any number of processes may read.
 
 What features are a function of is the store's recipe: the trunk's fingerprint, preprocessing, canvas, levels and their
 pooling, precision, the versions that compute, for a random view its seed and number. A store of another recipe is only
-replaced where that is asked for; a shard whose images have other names or contents than when it was computed is stale,
-and computed again.
+replaced where that is asked for; a shard whose images, or their targets, have other names or contents than when it was
+computed is stale, and computed again.
 """
 
 import errno
@@ -32,7 +33,7 @@ from ..backbones.errors import UserError
 from ..datasets import FileState, Record
 from .run_folder import holds_others, make_folder, replace_json, replacing
 
-FORMAT = 1
+FORMAT = 2
 
 DTypeName = Literal["fp32", "fp16", "bf16"]
 DTYPES: dict[DTypeName, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -41,6 +42,8 @@ DTYPES: dict[DTypeName, torch.dtype] = {"fp32": torch.float32, "fp16": torch.flo
 _SHARD_ROWS = 256
 _SHARD_BYTES = 32 * 2**20
 _ABOUT = "store.json"
+#: Begins the names of arrays that aren't features.
+_BESIDE = "beside/"
 _GO_ON = "run the same command again"
 
 
@@ -53,6 +56,8 @@ class Row(NamedTuple):
     """Of the file that the features were computed from."""
     error: str | None
     """Why there are no features: the reader's reason, without the path. The arrays then hold zeros."""
+    annotation: str = ""
+    """The hash of what was kept beside the features, ``Record.annotation``."""
 
 
 class FeatureStore:
@@ -157,6 +162,11 @@ class FeatureStore:
             shard_rows=about["shard_rows"],
         )
 
+    @staticmethod
+    def begun_recipe(folder: Path) -> dict[str, Any]:
+        """Return the recipe of the store that was begun in a folder; empty where none was."""
+        return dict((_read_about(folder) or {}).get("recipe", {}))
+
     def __len__(self) -> int:
         """Return the number of rows, one an image."""
         return self._rows
@@ -171,42 +181,57 @@ class FeatureStore:
         starts = range(0, self._rows, self.shard_rows)
         return [range(start, min(start + self.shard_rows, self._rows)) for start in starts]
 
-    def missing(self, records: Sequence[Record]) -> list[int]:
+    def missing(self, records: Sequence[Record], *, with_targets: bool = False) -> list[int]:
         """Return the shards that have to be computed: absent, damaged, or of images that are others now.
 
         Args:
             records: The manifest, a record a row.
+            with_targets: Whether also those count of which the targets that move with the images are others now.
         """
         with ThreadPoolExecutor(max_workers=8) as pool:
             return [
                 shard
                 for shard, places in enumerate(self.shards)
-                if not self._is_current(shard, [records[place] for place in places], pool)
+                if not self._is_current(shard, [records[place] for place in places], pool, with_targets)
             ]
 
-    def _is_current(self, shard: int, records: Sequence[Record], pool: ThreadPoolExecutor) -> bool:
+    def _is_current(self, shard: int, records: Sequence[Record], pool: ThreadPoolExecutor, with_targets: bool) -> bool:
         try:
             rows = self.rows(shard)
         except (OSError, SafetensorError, ValueError):
             return False
         if [row.name for row in rows] != [record.name for record in records]:
             return False
+        if with_targets and [row.annotation for row in rows] != [record.annotation for record in records]:
+            return False
         return all(pool.map(FileState.is_still, [row.state for row in rows], [record.path for record in records]))
 
-    def write(self, shard: int, rows: Sequence[Row], features: Mapping[str, Tensor]) -> None:
+    def write(
+        self,
+        shard: int,
+        rows: Sequence[Row],
+        features: Mapping[str, Tensor],
+        *,
+        beside: Mapping[str, Tensor] | None = None,
+        seconds: float = 0.0,
+    ) -> None:
         """Write a shard, whole or not at all.
 
         Args:
             shard: Its number.
             rows: The manifest's rows.
             features: The arrays ``[rows, ...]`` by layer.
+            beside: More tensors to keep with them, see ``beside``.
+            seconds: How long the shard took.
 
         Raises:
             UserError: The disk is full or the folder can't be written to.
         """
         self._opened.pop(shard, None)
         arrays = {name: features[name].to(DTYPES[self.dtype]).contiguous() for name in self.layers}
-        header = {"key": self.key, "rows": json.dumps([[row.name, *row.state, row.error] for row in rows])}
+        arrays |= {f"{_BESIDE}{name}": tensor.contiguous() for name, tensor in (beside or {}).items()}
+        listing = [[row.name, *row.state, row.error, row.annotation] for row in rows]
+        header = {"key": self.key, "rows": json.dumps(listing), "seconds": f"{seconds:.6f}"}
         with replacing(self._path(shard), "wb", go_on=_GO_ON) as stream:
             stream.write(save(arrays, metadata=header))
 
@@ -219,11 +244,23 @@ class FeatureStore:
         header = self._open(shard).metadata()
         if header.get("key") != self.key:
             raise ValueError(f"{self._path(shard)} is of another recipe")
-        return [Row(name, FileState(*state), error) for name, *state, error in json.loads(header["rows"])]
+        listing = json.loads(header["rows"])
+        return [Row(name, FileState(*state), error, annotation) for name, *state, error, annotation in listing]
 
     def manifest(self) -> list[Row]:
         """Return the row of every image, of a store that is complete."""
         return [row for shard in range(len(self.shards)) for row in self.rows(shard)]
+
+    def seconds(self) -> float:
+        """Return how long the shards that are there took to compute, whenever that was."""
+        there = [shard for shard in range(len(self.shards)) if self._path(shard).is_file()]
+        return sum(float(self._open(shard).metadata().get("seconds", 0)) for shard in there)
+
+    def beside(self, shard: int) -> dict[str, Tensor]:
+        """Return what a shard keeps beside its features, by name."""
+        opened = self._kept_open(shard)
+        names = [name for name in opened.keys() if name.startswith(_BESIDE)]  # it is no dict
+        return {name.removeprefix(_BESIDE): opened.get_tensor(name) for name in names}
 
     def features(self, shard: int, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Return the arrays of a shard, mapped into memory for as long as they are held."""
@@ -244,9 +281,7 @@ class FeatureStore:
         found = {name: torch.empty(len(places), *self.layers[name], dtype=DTYPES[self.dtype]) for name in names}
         for index, place in enumerate(places):
             shard, row = divmod(place, self.shard_rows)
-            if shard not in self._opened:
-                self._opened[shard] = self._open(shard)
-            opened = self._opened[shard]
+            opened = self._kept_open(shard)
             for name in names:
                 found[name][index] = opened.get_slice(name)[row]
         return found
@@ -264,6 +299,11 @@ class FeatureStore:
                 file.unlink(missing_ok=True)
         with suppress(OSError):
             folder.rmdir()
+
+    def _kept_open(self, shard: int) -> Any:
+        if shard not in self._opened:
+            self._opened[shard] = self._open(shard)
+        return self._opened[shard]
 
     def _open(self, shard: int) -> Any:
         # no file stays open, only a mapping into memory
@@ -297,8 +337,12 @@ def _read_about(folder: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def writing_alone(folder: Path) -> Iterator[None]:
+def writing_alone(folder: Path, *, chosen_by: str = "--output") -> Iterator[None]:
     """Keep other processes from writing into a folder meanwhile; readers need no lock. The folder goes if it is empty.
+
+    Args:
+        folder: Made if it isn't there.
+        chosen_by: The option that names another folder, for messages.
 
     Raises:
         UserError: Another process is writing.
@@ -315,7 +359,7 @@ def writing_alone(folder: Path) -> Iterator[None]:
                 if is_busy
                 else f"{error.strerror}. Move to another disk"
             )
-            raise UserError(f"'{folder}' can't be locked: {reason}, or choose another --output.") from None
+            raise UserError(f"'{folder}' can't be locked: {reason}, or choose another {chosen_by}.") from None
         if not (path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno()))):
             # the process that had it went in between, and took the file away
             raise UserError(f"'{folder}' can't be locked: another process has just left it. Run the command again.")
@@ -336,3 +380,12 @@ def free_bytes(folder: Path) -> int:
 def stored_bytes(folder: Path) -> int:
     """Return the bytes of the files below a folder; 0 where there is none."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes as people read it, ``1.9 MiB``."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024  # type: ignore[assignment]
+    return f"{count:.1f} TiB"

@@ -16,7 +16,9 @@ from ..backbones.errors import UserError
 from ..datasets import Batch, Context
 from .config import OptimOptions
 from .divergence import divergence_error, is_finite, unusable_network_error
+from .evaluated_images import Rows
 from .evaluation import Evaluation, Evaluator, Piece, join_pieces, mean_loss
+from .fast_trunk import FastTrunk
 from .processes import gather, is_one_of_several, share_buffers
 from .schedule import RatePlan, accumulated, set_momentum
 from .views import View
@@ -120,23 +122,34 @@ class Task(pl.LightningModule):
         self.keeps_outputs = False
         self.keep_prediction: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None
         self.evaluation: Evaluation | None = None
+        self.stored_entry: str | None = None
+        self.fast: FastTrunk | None = None
         self._pieces: list[Piece] = []
         self._is_channels_last = False
 
     def features(self, batch: Batch, view: View | None = None) -> Mapping[str, Tensor]:
-        """Return the trunk's maps for a batch, seen through a view, or the stored ones that it carries."""
+        """Return the trunk's maps for a batch, seen through a view, or the stored ones that it carries.
+
+        Where only a part of the trunk is frozen, ``stored_entry`` is the level behind which the rest of it goes on.
+        """
         if batch.features is not None:
-            return batch.features
+            stored = {level: self._ready(features.float()) for level, features in batch.features.items()}
+            return stored if self.stored_entry is None else self.backbone.going_on(stored, self.stored_entry)
         assert batch.images is not None
         images = self.backbone.preprocessing.normalize(batch.images)
         if view is not None:
             images = view(images)
-        if self._is_channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        if self.fast is not None:
+            return self.fast.to(images.device)(images)
+        images = self._ready(images)
         # without a graph where nothing of the trunk is trained: no activations are kept
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.backbone.is_frozen):
             features: Mapping[str, Tensor] = self.backbone(images)
         return features
+
+    def _ready(self, maps: Tensor) -> Tensor:
+        is_map = maps.dim() == 4
+        return maps.contiguous(memory_format=torch.channels_last) if self._is_channels_last and is_map else maps
 
     def use_channels_last(self) -> None:
         """Keep the trunk's convolutions, and the images it sees, in the channels-last memory format."""
@@ -202,17 +215,22 @@ class Task(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keep the evaluator's rows of a batch; of outputs that aren't finite only a loss that isn't either."""
         if batch.size == 0:
-            self._pieces.append(Piece(batch.indices.cpu().numpy(), [], {}, batch.skipped, 0.0))
+            self._keep(batch, {}, loss=0.0)
             return
         output = self.look(batch)
         if not is_finite(output):
-            self._pieces.append(Piece(batch.indices.cpu().numpy(), [], {}, batch.skipped, math.nan))
+            self._keep(batch, {}, loss=math.nan)
             return
         loss = 0.0
         if self.head.measures_loss:
             loss = float(self._weighted(self.head.loss(output, batch.context, batch.targets)))
-        rows = self.evaluator.collect(output, batch)
-        self._pieces.append(Piece(batch.indices.cpu().numpy(), batch.names, rows, batch.skipped, loss))
+        self._keep(batch, self.evaluator.collect(output, batch), loss=loss)
+
+    def _keep(self, batch: Batch, rows: Rows, *, loss: float) -> None:
+        # copies: a view of what a worker sent would keep its shared memory, an open file for each
+        own = {name: values.copy() for name, values in rows.items()}
+        names = batch.names if rows else []
+        self._pieces.append(Piece(batch.indices.cpu().numpy().copy(), names, own, batch.skipped, loss))
 
     def predict_step(self, batch: Batch, batch_index: int) -> list[dict[str, Any]]:
         """Return a row an image: its name, and the head's prediction or why it was skipped.
@@ -321,6 +339,8 @@ def _undefined_error(metric: str) -> UserError:
 
 
 def _optimizer(groups: list[dict[str, Any]], options: OptimOptions) -> torch.optim.Optimizer:
+    # one pass over all weights in place of several for each
+    fused = all(parameter.device.type in ("cpu", "cuda") for group in groups for parameter in group["params"])
     if options.name == "sgd":
-        return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups)
+        return torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=fused)
+    return torch.optim.AdamW(groups, fused=fused)

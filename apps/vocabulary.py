@@ -4,15 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
 from ..datasets import DataError
-
-VocabularyName = Literal["words", "pieces"]
+from .vocabulary_names import VocabularyName
 
 PAD, START, END, UNKNOWN = _SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
 

@@ -1,12 +1,14 @@
 """The trunk: one class for every network, made by the builders of the families."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from . import lora
+from .continuation import cut_copy, find_obstacle
 from .errors import UserError, unknown
 from .fingerprint import fingerprint
 from .flow import Facts, Flow
@@ -74,6 +76,7 @@ class Backbone(nn.Module):
         self._frozen = Part((), ())
         self._is_asked_to_train = True
         self._recomputes = False
+        self._obstacles: dict[str, str | None] = {}
 
     @property
     def specs(self) -> Mapping[str, FeatureSpec]:
@@ -97,12 +100,100 @@ class Backbone(nn.Module):
             UserError: The pictures have another number of channels, or are too small for the network.
         """
         self.facts.check(images, name=self.name, in_channels=self.in_channels, levels=self.levels)
+        with self._opened() as tapped:
+            return self.flow.run(self.network, images, tapped)
+
+    @contextmanager
+    def _opened(self) -> Iterator[dict[str, Tensor]]:
         if self._recomputes:
             guard_buffers(self.network)
             # asked anew in each pass: Lightning puts the mode back after a validation without calling train()
             self.flow = self.flow.recomputing(self.network, self.training and torch.is_grad_enabled())
         with self._taps.opened() as tapped:
-            return self.flow.run(self.network, images, tapped)
+            yield tapped
+
+    def stored_levels(self, entry: str) -> tuple[str, ...]:
+        """Return what has to be kept of a picture so that a pass can start behind ``entry``, shallow to deep.
+
+        That is ``entry``, asked for or not, and the levels asked for that are computed up to there. If that is all of
+        them, nothing stands behind, and they alone are returned as ``levels`` has them.
+
+        Args:
+            entry: A level ``cK``, or ``all`` for a trunk that is frozen whole.
+
+        Raises:
+            UserError: ``entry`` is none of these.
+        """
+        self._check_entry(entry)
+        if entry == "all":
+            return self.levels
+        known = self.flow.known_at(self.network, entry, self._part_until(entry).modules)
+        if set(known) == set(self.levels):
+            return self.levels
+        return known if entry in known else (*known, entry)
+
+    def going_on(self, stored: Mapping[str, Tensor], entry: str) -> dict[str, Tensor]:
+        """Return what ``forward`` returns, from the ``stored_levels`` of the same pictures.
+
+        Nothing up to ``entry`` is computed, and no gradient reaches it. What stands behind works as in ``forward``:
+        its mode, its statistics, its taps, what is tuned of it, and whether its activations are computed again.
+
+        Args:
+            stored: ``[B, ...]`` of each of ``stored_levels(entry)``, as ``forward`` returns them.
+            entry: A level ``cK`` that ``can_go_on`` has nothing against, or ``all``.
+
+        Raises:
+            UserError: ``entry`` is none of these, or a level is missing in ``stored``.
+        """
+        needed = self.stored_levels(entry)
+        missing = [level for level in needed if level not in stored]
+        if missing:
+            raise UserError(
+                f"To go on behind {entry}, {self.name} needs the stored levels {', '.join(needed)};"
+                f" {', '.join(missing)} is missing: store what stored_levels('{entry}') names."
+            )
+        found = {level: stored[level] for level in self.levels if level in needed}
+        if len(found) < len(self.levels):
+            with self._opened() as tapped:
+                modules = self._part_until(entry).modules
+                found |= self.flow.go_on(self.network, stored, entry, tapped, modules)
+        return {level: found[level] for level in self.levels}
+
+    def can_go_on(self, entry: str) -> str | None:
+        """Return None, or why a pass of this network can't start behind ``entry``.
+
+        It is tried once for each entry, on random pictures in evaluation mode: ``going_on`` has to give what
+        ``forward`` gives, to 1e-5 of a level's largest value.
+
+        Args:
+            entry: A level ``cK``, or ``all``.
+
+        Raises:
+            UserError: ``entry`` is none of these.
+        """
+        if set(self.stored_levels(entry)) == set(self.levels):
+            return None  # nothing stands behind it
+        if entry not in self._obstacles:
+            self._obstacles[entry] = find_obstacle(self, entry)
+        return self._obstacles[entry]
+
+    def cut_copy(self, levels: Sequence[str]) -> "Backbone":
+        """Return a frozen copy in evaluation mode that computes ``levels`` and nothing behind them.
+
+        It has values of its own; LoRA updates are folded into them. Its ``recipe`` builds the same structure, except
+        that timm's networks keep all their stages there if a level is a module's path.
+
+        Args:
+            levels: Of those asked for, and any ``cK`` that is computed on the way to them.
+
+        Raises:
+            UserError: There is none, or the trunk doesn't compute one of them.
+        """
+        return cut_copy(self, levels)
+
+    def _check_entry(self, entry: str) -> None:
+        if entry != "all" and entry not in self.specs:
+            raise unknown("level to go on from", entry, [*self.specs, "all"])
 
     def freeze(self, until: str = "all") -> None:
         """Keep a part of the trunk as it is: no gradient, no drifting statistics, no dropout or drop path.

@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import timm
 from torch import Tensor
 
 from .alexnet import build_alexnet
@@ -173,6 +172,8 @@ def find_builder(name: str) -> Builder:
     if name.startswith(PREFIX):
         check_timm_name(name)
         return partial(build_timm, name)
+    import timm
+
     if timm.is_model(name.partition(".")[0]):
         raise UserError(f"Unknown backbone '{name}'. timm has a network of that name: ask for '{PREFIX}{name}'.")
     raise unknown("backbone", name, [*BACKBONES, f"{PREFIX}<name>"])

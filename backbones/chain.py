@@ -4,7 +4,7 @@ Levels are read after named steps, nothing runs past the deepest step asked for,
 deleting the modules of the later steps: the state-dict names of the kept part never change.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -94,6 +94,10 @@ class Chain:
                 _delete(network, step)
         return replace(self, steps=self.steps[:length], places=places)
 
+    def cut_behind(self, network: nn.Module, levels: Sequence[str], entry: str) -> "Chain":
+        """Return ``cut``: it knows where each of ``levels`` stands, none of them behind ``entry``."""
+        return self.cut(network, levels)
+
     def taps(self) -> list[str]:
         """Return the modules that must be hooked for the levels of ``cut``."""
         return list(dict.fromkeys(path for _, path in self.places.values() if path is not None))
@@ -109,9 +113,49 @@ class Chain:
         Raises:
             UserError: The network never calls a module that was asked for.
         """
-        values = images
+        return self._run_from(0, network, images, tapped)
+
+    def known_at(self, network: nn.Module, entry: str, modules: Collection[str]) -> tuple[str, ...]:
+        """Return the levels of ``cut`` that are read up to and including ``entry``, shallow to deep.
+
+        Args:
+            network: The network that was cut.
+            entry: One of ``cK``; the modules of its part and of those before it are ``modules``.
+            modules: Not looked at: the steps tell.
+        """
+        start = self._end_of(entry)
+        known = {level: (index, path is None) for level, (index, path) in self.places.items() if index < start}
+        return tuple(sorted(known, key=lambda level: known[level]))
+
+    def go_on(
+        self,
+        network: nn.Module,
+        stored: Mapping[str, Tensor],
+        entry: str,
+        tapped: Mapping[str, Tensor],
+        modules: Collection[str],
+    ) -> dict[str, Tensor]:
+        """Walk the steps behind ``entry`` and return the levels of ``cut`` that are read there.
+
+        Args:
+            network: The network that was cut.
+            stored: Holds ``entry``.
+            entry: One of ``cK``.
+            tapped: What the hooks fill while the steps run.
+            modules: Not looked at: the steps tell.
+
+        Raises:
+            UserError: The network never calls a module that was asked for.
+        """
+        start = self._end_of(entry)
+        rest = replace(self, places={level: place for level, place in self.places.items() if place[0] >= start})
+        return rest._run_from(start, network, stored[entry], tapped)
+
+    def _run_from(
+        self, start: int, network: nn.Module, values: Tensor, tapped: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         found: dict[int, Tensor] = {}
-        for segment in self._segments() if self.recomputes else [range(len(self.steps))]:
+        for segment in self._segments(start) if self.recomputes else [range(start, len(self.steps))]:
             walk = partial(self._walk, network, segment)
             values, kept = checkpoint(walk, values, use_reentrant=False) if self.recomputes else walk(values)
             found |= kept
@@ -132,13 +176,15 @@ class Chain:
                 kept[index] = values
         return values, kept
 
-    def _segments(self) -> list[range]:
-        """Return the steps in segments that end at the levels, asked for or not: what is kept is one map a segment.
+    def _segments(self, start: int) -> list[range]:
+        """Return the steps from ``start`` on in segments that end at the levels, asked for or not.
 
+        What is kept is one map a segment.
         A finer cut would save nothing where each layer of a segment is one step, as in VGG.
         """
         ends = sorted({self._end_of(level) for level in self.levels} | {len(self.steps)})
-        return [range(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        ends = [end for end in ends if end > start]
+        return [range(first, end) for first, end in zip([start, *ends], ends, strict=False)]
 
     def recomputing(self, network: nn.Module, is_active: bool) -> "Chain":
         """Return the chain that computes the activations inside its segments again in the backward pass, or doesn't."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import timm
 from torch import Tensor
 
 from .architecture import Architecture, Options, refuse_dilation
@@ -26,6 +25,8 @@ PREPROCESSING = Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bi
 
 def build_efficientnet_lite0(options: Options) -> Architecture:
     """Return timm's ``tf_efficientnet_lite0``, whose layers stand in the order of the pip package's tensors."""
+    import timm
+
     refuse_dilation("efficientnet_lite0", options, "its depthwise convolutions pad as TensorFlow does")
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False, in_chans=options.in_channels)
     return Architecture(

@@ -1,6 +1,6 @@
 """What a trunk needs to know of its network: how it is walked, and what was measured on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,8 +16,18 @@ class Flow(Protocol):
 
     def offered(self) -> tuple[str, ...]: ...  # noqa: D102
     def cut(self, network: nn.Module, levels: Sequence[str]) -> "Flow": ...  # noqa: D102
+    def cut_behind(self, network: nn.Module, levels: Sequence[str], entry: str) -> "Flow": ...  # noqa: D102
     def taps(self) -> list[str]: ...  # noqa: D102
     def run(self, network: nn.Module, images: Tensor, tapped: Mapping[str, Tensor]) -> dict[str, Tensor]: ...  # noqa: D102
+    def known_at(self, network: nn.Module, entry: str, modules: Collection[str]) -> tuple[str, ...]: ...  # noqa: D102
+    def go_on(  # noqa: D102
+        self,
+        network: nn.Module,
+        stored: Mapping[str, Tensor],
+        entry: str,
+        tapped: Mapping[str, Tensor],
+        modules: Collection[str],
+    ) -> dict[str, Tensor]: ...
     def parts(self, network: nn.Module, images: Tensor) -> dict[str, Part]: ...  # noqa: D102
     def recomputing(self, network: nn.Module, is_active: bool) -> "Flow": ...  # noqa: D102
 

@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from timm.data.imagenet_info import ImageNetInfo
-
 from .errors import UserError
 
 WORDNET_ID = re.compile(r"n\d{8}")
@@ -16,6 +14,8 @@ WORDNET_ID = re.compile(r"n\d{8}")
 @functools.cache
 def imagenet_classes() -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return the WordNet id and the names of each class, e.g. ``("n01440764", ("tench", "Tinca tinca"))``."""
+    from timm.data.imagenet_info import ImageNetInfo
+
     info: Any = ImageNetInfo("imagenet-1k")
     return tuple((wnid, tuple(info.label_name_to_description(wnid).split(", "))) for wnid in info.label_names())
 

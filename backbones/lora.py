@@ -8,15 +8,11 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from timm.layers import Conv2dSame
-from timm.layers import Linear as TimmLinear
 from torch import Tensor, nn
 
 from .errors import UserError
 
 ADAPTER = "default"
-# Layers that are linear in their weight, so that what is added to the output can be folded into it.
-FOLDABLE: tuple[type[nn.Module], ...] = (nn.Conv2d, Conv2dSame, nn.Linear, TimmLinear)
 HOOKS = (
     *("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
     *("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_backward_hooks", "_backward_pre_hooks"),
@@ -49,14 +45,22 @@ def adaptable_layers(network: nn.Module, called: Collection[str]) -> list[str]:
         for path, module in network.named_modules()
         if path in called and not path.startswith(inside)
     }
-    found = {path: layer for path, layer in layers.items() if _is_dense(layer)}
+    found, foldable = {path: layer for path, layer in layers.items() if _is_dense(layer)}, _foldable_types()
     for path, layer in found.items():
-        if type(layer) not in FOLDABLE:
+        if type(layer) not in foldable:
             raise UserError(
                 f"LoRA can't be folded into '{path}': a {type(layer).__name__} changes its weight before it is used."
                 " Tune 'norm' or 'full' instead, or take another network."
             )
     return list(found)
+
+
+def _foldable_types() -> tuple[type[nn.Module], ...]:
+    """Return the layers that are linear in their weight, so that what is added to the output can be folded into it."""
+    from timm.layers import Conv2dSame
+    from timm.layers import Linear as TimmLinear
+
+    return (nn.Conv2d, Conv2dSame, nn.Linear, TimmLinear)
 
 
 def _is_dense(layer: nn.Module) -> bool:

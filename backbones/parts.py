@@ -35,7 +35,8 @@ def measure_parts(network: nn.Module, runs: Mapping[str, Callable[[], Tensor]]) 
     A parameter belongs to the shallowest level whose output depends on it, as autograd tells: a module's call tells
     less, because ``F.linear(x, self.qkv.weight)`` calls nothing. What no output depends on goes with the nearest module
     around it that was called. A module goes with the shallowest of its own parameters or, without any, with the
-    nearest call. The network's own mode, which rules the dropout before its classifier, goes with the last part.
+    nearest call that the level's output depends on: a walk to the stem of timm's ResNets calls the pooling behind it
+    too. The network's own mode, which rules the dropout before its classifier, goes with the last part.
 
     Args:
         network: On the meta device, where it costs next to nothing.
@@ -109,23 +110,33 @@ def watch_calls(network: nn.Module) -> Iterator[dict[str, None]]:
 
 
 def _watch(network: nn.Module, run: Callable[[], Tensor]) -> tuple[list[str], list[str]]:
-    """Return the modules that a run calls and the parameters that its output depends on."""
-    with watch_calls(network) as called:
-        reached = _leaves(run())
-    return list(called), [name for name, parameter in network.named_parameters() if id(parameter) in reached]
+    """Return the modules that a run calls on the way to its output, and the parameters that the output depends on."""
+    ends: dict[str, list[Any]] = {}
+    handles = [
+        module.register_forward_hook(
+            lambda _module, _args, output, path=path: ends.setdefault(path, []).append(getattr(output, "grad_fn", None))
+        )
+        for path, module in network.named_modules()
+    ]
+    try:
+        with watch_calls(network) as called:
+            nodes = _graph(run())
+    finally:
+        for handle in handles:
+            handle.remove()
+    # what returns no tensor, or one that no parameter has touched, can't be told from the graph
+    on_the_way = [path for path in called if any(end is None or end in nodes for end in ends.get(path, [None]))]
+    reached = {id(node.variable) for node in nodes if hasattr(node, "variable")}
+    return on_the_way, [name for name, parameter in network.named_parameters() if id(parameter) in reached]
 
 
-def _leaves(output: Tensor) -> set[int]:
-    """Return the identities of the parameters at the ends of the graph behind ``output``."""
+def _graph(output: Tensor) -> set[Any]:
+    """Return the nodes of the graph behind ``output``; those that hold a parameter name it ``variable``."""
     nodes: list[Any] = [output.grad_fn]
-    seen: set[Any] = {None}
-    found: set[int] = set()
+    seen: set[Any] = set()
     while nodes:
         node = nodes.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            found.add(id(node.variable))
-        nodes.extend(before for before, _ in node.next_functions)
-    return found
+        if node is not None and node not in seen:
+            seen.add(node)
+            nodes.extend(before for before, _ in node.next_functions)
+    return seen

@@ -1,6 +1,5 @@
 """Batch norms whose statistics are those of all processes' samples."""
 
-from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from .lora import HOOKS
@@ -15,6 +14,8 @@ def synchronize_norms(network: nn.Module) -> nn.Module:
     Args:
         network: Changed in place, but for itself being a batch norm.
     """
+    from timm.layers import convert_sync_batchnorm
+
     before = dict(network.named_modules())
     converted: nn.Module = convert_sync_batchnorm(network)
     for path, module in converted.named_modules():

@@ -1,18 +1,18 @@
 """Any network of timm that can be tapped, through ``forward_intermediates`` and ``forward_head``."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from .architecture import Architecture, Options, refuse_dilation
+from .continuation import passed_through, whole_modules
 from .errors import UserError, did_you_mean
 from .parts import Part, measure_parts
 from .preprocessing import Preprocessing
@@ -67,6 +67,16 @@ class TimmFlow:
             network.reset_classifier(0)  # type: ignore[operator]
         return flow
 
+    def cut_behind(self, network: nn.Module, levels: Sequence[str], entry: str) -> "TimmFlow":
+        """Delete what stands behind ``entry``, and with it the head, and return the flow of ``levels``.
+
+        Args:
+            network: The whole network, or one that was cut behind ``entry`` or deeper.
+            levels: None of them stands behind ``entry``, which is one of them; ``cut`` can't tell that of modules.
+            entry: One of ``cK``.
+        """
+        return replace(self.cut(network, [entry]), levels=tuple(levels))
+
     def taps(self) -> list[str]:
         """Return the modules that must be hooked."""
         return [level for level in self.levels if level not in (*self.offered(), PREPOOL)]
@@ -87,6 +97,48 @@ class TimmFlow:
                 raise UserError(f"The module '{path}' is never called in the forward pass: tap another.")
             found[path] = tapped[path]
         return {level: found[level] for level in self.levels}
+
+    def known_at(self, network: nn.Module, entry: str, modules: Collection[str]) -> tuple[str, ...]:
+        """Return the levels of ``cut`` that are computed up to and including ``entry``, shallow to deep.
+
+        Args:
+            network: The network that was cut.
+            entry: One of ``cK``.
+            modules: Paths of the modules of its part and of those before it.
+        """
+        maps = [level for level in self.indices if self.indices[level] <= self.indices[entry]]
+        taps = self.taps()
+        whole = [path for path in whole_modules(network, modules) if path in taps] if taps else []
+        return (*whole, *(level for level in maps if level in self.levels))
+
+    def go_on(
+        self,
+        network: nn.Module,
+        stored: Mapping[str, Tensor],
+        entry: str,
+        tapped: Mapping[str, Tensor],
+        modules: Collection[str],
+    ) -> dict[str, Tensor]:
+        """Run timm's own pass with the stored map in the place of the pictures, and return the levels behind it.
+
+        The modules up to ``entry`` pass it through. Networks that do more up to there than call modules come to other
+        values or fail; only trying tells.
+
+        Args:
+            network: The network that was cut.
+            stored: Holds ``entry`` as ``[B, C, h, w]``.
+            entry: One of ``cK``.
+            tapped: What the hooks fill meanwhile.
+            modules: Paths of the modules of its part and of those before it.
+        """
+        known = self.known_at(network, entry, modules)
+        levels = tuple(level for level in self.levels if level not in known)
+        rest = replace(self, levels=levels, needs_head=not set(levels) <= set(self.indices))
+        values = stored[entry]
+        if getattr(network, "output_fmt", "NCHW") == "NHWC":
+            values = values.permute(0, 2, 3, 1).contiguous()
+        with passed_through(network, modules):
+            return rest.run(network, values, tapped)
 
     def _walk(self, network: nn.Module, images: Tensor) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
@@ -194,6 +246,8 @@ def check_timm_name(name: str) -> str:
     Raises:
         UserError: timm has no such network or no such tag of weights.
     """
+    import timm
+
     bare = name.removeprefix(PREFIX)
     architecture, _, tag = bare.partition(".")
     if not timm.is_model(architecture):
@@ -209,6 +263,8 @@ def check_timm_name(name: str) -> str:
 
 def timm_tags(architecture: str) -> list[str]:
     """Return the tags of the published weights of a network, the default first."""
+    import timm
+
     default = timm.get_pretrained_cfg(architecture)
     names = timm.list_models(f"{architecture}.*", pretrained=True)
     tags = [name.partition(".")[2] for name in names]
@@ -246,6 +302,8 @@ def read_timm_file(set_name: str, path: Path, options: Options) -> dict[str, Ten
 
 
 def _create(bare: str, options: Options, **more: Any) -> Any:
+    import timm
+
     configuration = timm.get_pretrained_cfg(bare)
     arguments: dict[str, Any] = {"in_chans": options.in_channels}
     if options.image_size and configuration is not None and configuration.fixed_input_size:

@@ -5,7 +5,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import timm.layers
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -14,12 +13,6 @@ from .errors import UserError, unknown
 from .parts import Part
 
 How = Literal["full", "norm", "lora"]
-# batch and instance norms, layer and group norms with timm's variants of them, and timm's own classes
-NORMS: tuple[type[nn.Module], ...] = (
-    *(_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
-    *(timm.layers.RmsNorm, timm.layers.RmsNormFp32, timm.layers.RmsNorm2d, timm.layers.RmsNorm2dFp32),
-    *(timm.layers.SimpleNorm, timm.layers.SimpleNormFp32, timm.layers.SimpleNorm2d, timm.layers.SimpleNorm2dFp32),
-)
 
 
 @dataclass(frozen=True)
@@ -107,11 +100,23 @@ class Tuning:
         return {key: tensor for key, tensor in state.items() if id(tensor) in fixed}
 
 
+def _norm_types() -> tuple[type[nn.Module], ...]:
+    """Return batch and instance norms, layer and group norms with timm's variants of them, and timm's own classes."""
+    from timm import layers
+
+    return (
+        *(_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
+        *(layers.RmsNorm, layers.RmsNormFp32, layers.RmsNorm2d, layers.RmsNorm2dFp32),
+        *(layers.SimpleNorm, layers.SimpleNormFp32, layers.SimpleNorm2d, layers.SimpleNorm2dFp32),
+    )
+
+
 def _norm_parameters(name: str, network: nn.Module) -> list[str]:
+    norms = _norm_types()
     names = [
         f"{path}.{key}" if path else key
         for path, module in network.named_modules()
-        if isinstance(module, NORMS)
+        if isinstance(module, norms)
         for key, _ in module.named_parameters(recurse=False)
         if key in {"weight", "bias"}
     ]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-import timm
 import torch
 import torchvision
 
@@ -174,6 +173,8 @@ def hub_set(bare: str) -> WeightSet:
     Raises:
         UserError: timm has no such network or tag, or no weights for it.
     """
+    import timm
+
     architecture, _, tag = bare.partition(".")
     check_timm_name(f"{PREFIX}{bare}")
     configuration: Any = timm.get_pretrained_cfg(bare)

@@ -1,19 +1,20 @@
 """Features beside timm's own way: images a second end to end, how far the numbers agree, what a probe makes of both.
 
-Run: python benchmarks/features_timm.py
-     python benchmarks/features_timm.py --data hymenoptera/ --rounds 1
+    python benchmarks/features_timm.py
+    python benchmarks/features_timm.py --data hymenoptera/ --backbones efficientnet_lite0 --rounds 1 --pipeline
 
-timm's way is `timm_features.py`, which imports nothing of ours; ours is the command `onetrunk features extract`. Both
-read the same files, with the same weights, batch size, workers and fp32, and write a file. Each is a process of its
-own, timed from its start to its end; they take turns, and the figures are medians over the rounds.
+timm's way is `timm_features.py`, which imports nothing of ours: as documented, in fp32; and with what its users add in
+a line each, channels-last and, where the machine has bf16, autocast. Ours is the command `onetrunk features extract`.
+All read the same files with the same weights, batch size, workers and threads, and write a file. Each is a process of
+its own, timed from its start to its end; they take turns, and the figures are medians over the rounds.
 """
 
 import argparse
+import contextlib
+import io
 import json
-import subprocess
 import sys
-import tempfile
-import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -24,43 +25,63 @@ from onetrunk.apps.features import FeatureExtractor
 from onetrunk.apps.features.probes import STRENGTHS
 from onetrunk.apps.intervals import proportion
 from onetrunk.backbones import build_backbone
-from PIL import Image
+from random_weights import weights_for
+from scenes import write_scenes
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from turns import (
+    HERE,
+    ONETRUNK,
+    describe,
+    has_bf16,
+    make_parser,
+    ratio,
+    run,
+    settle_device,
+    take_turns,
+    working_folder,
+)
 
 #: Our names -> timm's.
-NETWORKS = {"efficientnet_lite0": "tf_efficientnet_lite0", "resnet18": "resnet18", "resnet50": "resnet50"}
-WEIGHTS = {"efficientnet_lite0": "imagenet"}
+NETWORKS = {
+    "resnet50": "resnet50",
+    "vgg16": "vgg16",
+    "efficientnet_lite0": "tf_efficientnet_lite0",
+    "resnet18": "resnet18",
+}
 
 
-def write_photos(folder: Path, count: int) -> None:
-    """Write JPEGs of 500 x 375 pixels, smooth with some noise, about as large as photographs of that size."""
-    generator = np.random.default_rng(0)
-    for index in range(count):
-        coarse = Image.fromarray(generator.integers(0, 256, (12, 16, 3), dtype=np.uint8))
-        smooth = np.asarray(coarse.resize((500, 375), Image.Resampling.BICUBIC), dtype=np.int16)
-        noisy = np.clip(smooth + generator.normal(0, 12, smooth.shape), 0, 255).astype(np.uint8)
-        path = folder / "abc"[index % 3] / f"{index:05}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(noisy).save(path, quality=90)
+@dataclass(frozen=True)
+class Found:
+    """Features of the same pictures in the same order: ours, and timm's documented ones, ``[N, D]``."""
+
+    output: Path
+    ours: np.ndarray
+    theirs: np.ndarray
+    files: list[str]
+    splits: np.ndarray
+    labels: np.ndarray
 
 
-def timm_settings(data: Path, output: Path, backbone: str, arguments: argparse.Namespace) -> str:
-    """Return what timm's script takes, after saving the weights for it."""
+def timm_settings(data: Path, output: Path, backbone: str, arguments: argparse.Namespace) -> dict[str, object]:
+    """Return what timm's documented script takes, after saving the weights for it."""
     torch.manual_seed(0)  # random weights are those of the command's default seed
     trunk = build_backbone(backbone, weights=arguments.weights, levels=["embedding"])
     weights = output.with_name(f"{backbone}.pth")
-    torch.save(trunk.network.state_dict(), weights)
+    torch.save(to_timm(backbone, trunk.network.state_dict()), weights)
     preprocessing = trunk.preprocessing
-    settings = {
+    return {
         "network": NETWORKS[backbone],
         "weights": str(weights),
         "data": str(data),
         "output": str(output),
         "batch_size": arguments.batch_size,
         "workers": arguments.workers,
+        "device": arguments.device,
+        "channels_last": False,
+        "autocast": False,
         "preprocessing": {
             "input_size": [3, *preprocessing.image_size],
             "interpolation": preprocessing.interpolation,
@@ -69,96 +90,120 @@ def timm_settings(data: Path, output: Path, backbone: str, arguments: argparse.N
             "crop_pct": preprocessing.crop_fraction,
         },
     }
-    return json.dumps(settings)
 
 
-def seconds_of(*words: object) -> float:
-    """Return how long a command takes, as a process of its own."""
-    started = time.monotonic()
-    subprocess.run([str(word) for word in words], check=True, stdout=subprocess.DEVNULL)
-    return time.monotonic() - started
+def to_timm(backbone: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return weights under timm's names: its VGG has convolutions in place of the first two linear layers."""
+    if not backbone.startswith("vgg"):
+        return state
+    moved = {
+        "classifier.0.": ("pre_logits.fc1.", (-1, 512, 7, 7)),
+        "classifier.3.": ("pre_logits.fc2.", (-1, 4096, 1, 1)),
+    }
+    renamed = {}
+    for name, tensor in state.items():
+        theirs, shape = next((each for start, each in moved.items() if name.startswith(start)), ("", ()))
+        values = tensor.reshape(shape) if theirs and name.endswith("weight") else tensor
+        renamed[theirs + name.rpartition(".")[2] if theirs else name] = values
+    return renamed
 
 
-def compare_speed(data: Path, folder: Path, backbone: str, arguments: argparse.Namespace) -> None:
-    """Print images a second of both, their ratio, and how far the numbers are apart."""
+def compare(data: Path, folder: Path, backbone: str, arguments: argparse.Namespace) -> None:
+    """Print images a second of all, the ratios, and how far the numbers are apart."""
     output, plain = folder / f"{backbone}.npz", folder / "timm.npz"
-    common = ["--weights", arguments.weights, "--batch-size", arguments.batch_size, "--workers", arguments.workers]
-    own = ["--data", data, "--output", output, "--backbone", backbone, "--device", "cpu", "--overwrite", *common]
-    onetrunk, peer = Path(sys.executable).with_name("onetrunk"), Path(__file__).with_name("timm_features.py")
     settings = timm_settings(data, plain, backbone, arguments)
-    ours, theirs = [], []
-    for _ in range(arguments.rounds):
-        ours.append(seconds_of(onetrunk, "features", "extract", *own))
-        theirs.append(seconds_of(sys.executable, peer, settings))
+    has_autocast = has_bf16(torch.device(arguments.device))
+    better = {**settings, "output": str(folder / "better.npz"), "channels_last": True, "autocast": has_autocast}
+    own = ["--data", data, "--output", output, "--backbone", backbone, "--device", arguments.device, "--overwrite"]
+    own += ["--weights", arguments.weights, "--batch-size", arguments.batch_size, "--workers", arguments.workers]
+    own += ["--precision", arguments.precision]
+    peer, threads = HERE / "timm_features.py", arguments.threads
+    with_lines = "timm, channels-last and autocast" if has_autocast else "timm, channels-last (no bf16 here)"
+    seconds = take_turns(
+        arguments.rounds,
+        {
+            "onetrunk": lambda: run(ONETRUNK, "features", "extract", *own, threads=threads)[0],
+            "timm, as documented": lambda: run(sys.executable, peer, json.dumps(settings), threads=threads)[0],
+            with_lines: lambda: run(sys.executable, peer, json.dumps(better), threads=threads)[0],
+        },
+    )
+    found = read_both(output, plain)
+    print(f"\n{backbone}, {len(found.files)} images, weights {arguments.weights}, {describe(arguments)}")
+    for name, taken in seconds.items():
+        beside = "" if name == "onetrunk" else f"   ratio {ratio(taken, seconds['onetrunk'])}"
+        print(f"  {name:<34} {len(found.files) / median(taken):7.1f} images/s{beside}")
+    print_agreement(found)
+    if {"train", "val"} <= set(found.splits):
+        compare_accuracy(found, FeatureExtractor(backbone, weights=arguments.weights) if arguments.pipeline else None)
+
+
+def read_both(output: Path, plain: Path) -> Found:
     with np.load(plain) as stored:
-        found, files = stored["features"], stored["files"].tolist()
+        theirs, files = stored["features"], stored["files"].tolist()
     table = features.read_features(output)
     place = {Path(path).resolve(): row for row, path in enumerate(table.columns["path"])}
     rows = [place[Path(file).resolve()] for file in files]
-    apart = np.abs(table.features["embedding"][rows] - found).max()
-    ratios = sorted(theirs[index] / ours[index] for index in range(arguments.rounds))
+    columns = {name: np.array(table.columns[name])[rows] for name in ("split", "label") if name in table.columns}
+    nothing = np.array([""] * len(rows))
+    ours = table.features["embedding"][rows]
+    return Found(output, ours, theirs, files, columns.get("split", nothing), columns.get("label", nothing))
+
+
+def print_agreement(found: Found) -> None:
+    lengths = np.linalg.norm(found.ours, axis=1) * np.linalg.norm(found.theirs, axis=1)
+    cosines = (found.ours * found.theirs).sum(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)
+    apart = np.abs(found.ours - found.theirs).max()
     print(
-        f"\n{backbone}, {len(rows)} images, fp32, batch {arguments.batch_size}, {arguments.workers} workers, "
-        f"{torch.get_num_threads()} threads, {arguments.rounds} rounds\n"
-        f"  onetrunk {len(rows) / median(ours):7.1f} images/s\n"
-        f"  timm     {len(rows) / median(theirs):7.1f} images/s\n"
-        f"  ratio    {median(ratios):7.2f} (from {ratios[0]:.2f} to {ratios[-1]:.2f})\n"
-        f"  largest difference of a feature {apart:.1e}, of values up to {np.abs(found).max():.1f}",
+        f"  largest difference of a feature {apart:.1e}, of values up to {np.abs(found.theirs).max():.1f}; "
+        f"cosine at least {cosines.min():.5f}, median {np.median(cosines):.5f}",
         flush=True,
     )
-    if arguments.data is not None and {"train", "val"} <= set(table.columns["split"]):
-        splits = np.array(table.columns["split"])[rows]
-        labels = np.array(table.columns["label"])[rows]
-        paths = np.array([str(file) for file in files])
-        compare_accuracy(output, found, splits, labels, paths, FeatureExtractor(backbone, weights=arguments.weights))
 
 
-def compare_accuracy(
-    output: Path,
-    plain: np.ndarray,
-    splits: np.ndarray,
-    labels: np.ndarray,
-    paths: np.ndarray,
-    extractor: FeatureExtractor,
-) -> None:
-    """Print what the same classifier makes of both, by the probe, in a pipeline, and from timm's features."""
-    train, val = splits == "train", splits == "val"
+def compare_accuracy(found: Found, extractor: FeatureExtractor | None) -> None:
+    """Print what the same classifier makes of both, by the probe, and from an extractor in a pipeline."""
+    train, val = found.splits == "train", found.splits == "val"
     grid = {"logisticregression__C": list(STRENGTHS)}
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    top1 = features.probe(features.ProbeOptions(features=str(output)))["logistic_regression"].metrics["top1"]
+    with contextlib.redirect_stdout(io.StringIO()):  # its own table
+        cards = features.probe(features.ProbeOptions(features=str(found.output)))
+    top1 = cards["logistic_regression"].metrics["top1"]
     print(f"  probe                        {top1['value']:.4f} [{top1['low']:.4f}, {top1['high']:.4f}]")
-    with tempfile.TemporaryDirectory() as memory:
-        steps = [("features", extractor), *classifier.steps]
-        search = GridSearchCV(Pipeline(steps, memory=memory), grid, cv=5).fit(paths[train], labels[train])
-        report("Pipeline in a GridSearchCV", search.predict(paths[val]), labels[val])
-    search = GridSearchCV(classifier, grid, cv=5).fit(plain[train], labels[train])
-    report("timm's features", search.predict(plain[val]), labels[val])
+    if extractor is not None:
+        paths = np.array(found.files)
+        with working_folder(None) as memory:
+            pipeline = Pipeline([("features", extractor), *classifier.steps], memory=str(memory))
+            search = GridSearchCV(pipeline, grid, cv=5).fit(paths[train], found.labels[train])
+            report("Pipeline in a GridSearchCV", search.predict(paths[val]), found.labels[val])
+    for name, rows in (("our features", found.ours), ("timm's features", found.theirs)):
+        search = GridSearchCV(classifier, grid, cv=5).fit(rows[train], found.labels[train])
+        report(name, search.predict(rows[val]), found.labels[val])
 
 
 def report(name: str, predicted: np.ndarray, labels: np.ndarray) -> None:
     estimate = proportion(int((predicted == labels).sum()), len(labels))
-    print(f"  {name:<28} {estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]")
+    print(f"  {name:<28} {estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="an image folder; unset: generated photographs")
-    parser.add_argument("--images", type=int, default=512, help="how many to generate")
-    parser.add_argument("--backbones", nargs="+", default=["efficientnet_lite0"], choices=NETWORKS)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--weights", help="unset: imagenet where they come with the installation, else none")
+    parser = make_parser(__doc__, batch_size=32)
+    parser.add_argument("--data", type=Path, help="an image folder; unset: generated pictures")
+    parser.add_argument("--images", type=int, default=512, help="how many to generate, a quarter of them val")
+    parser.add_argument("--backbones", nargs="+", default=list(NETWORKS)[:3], choices=NETWORKS)
+    parser.add_argument("--weights", help="unset: imagenet where they come with the installation, else random ones")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of onetrunk")
+    parser.add_argument("--pipeline", action="store_true", help="also the extractor in a scikit-learn pipeline")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    settle_device(arguments)
+    with working_folder(None) as folder:
         data = arguments.data
         if data is None:
-            data = Path(folder) / "photos"
-            write_photos(data, arguments.images)
+            write_scenes(folder, {"train": arguments.images - arguments.images // 4, "val": arguments.images // 4})
+            data = folder / "pictures"
         asked = arguments.weights
         for backbone in arguments.backbones:
-            arguments.weights = asked or WEIGHTS.get(backbone, "none")
-            compare_speed(data, Path(folder), backbone, arguments)
+            arguments.weights = asked or weights_for(backbone, folder)
+            compare(data, folder, backbone, arguments)
 
 
 if __name__ == "__main__":

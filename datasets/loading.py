@@ -11,9 +11,10 @@ import os
 import signal
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
@@ -26,12 +27,18 @@ from .randomness import mix, seeded
 from .sample import BadSample, Batch, DataError, Record, Sample, TargetEncoder, collate
 from .transforms import Transform
 
+if TYPE_CHECKING:
+    from .stored import StoredDataset
+
 
 class SampleDataset(Dataset[Sample | BadSample]):
     """Reads, transforms and encodes one record at a time.
 
     Attributes:
         keeps_states: Whether samples say what state their file was in; to be set before the first is read.
+        encodes: Whether samples have all targets of their records; else those that move with the picture, as the
+            transform left them. To be set before the first is read.
+        views: How many random looks at a picture there are, which epochs take turns with; None: any number.
     """
 
     def __init__(
@@ -60,11 +67,13 @@ class SampleDataset(Dataset[Sample | BadSample]):
         self.channels = channels
         self.seed = seed
         self.keeps_states = False
-        self._encode = TargetEncoder(
+        self.encodes = True
+        self.views: int | None = None
+        self.encoder = TargetEncoder(
             classes,
             draws_regions=any("objects" in each.targets and each.targets["objects"].regions for each in self.records),
         )
-        self._encode.check(self.records)
+        self.encoder.check(self.records)
 
     def __len__(self) -> int:
         """Return the number of records, bad ones included."""
@@ -81,22 +90,32 @@ class SampleDataset(Dataset[Sample | BadSample]):
             if state is not None:
                 state = state_of(state[:3], content)
             picture = decode_image(content, record.path, channels=self.channels)
-            spatial = self._encode.spatial(record, (picture.height, picture.width))
+            spatial = self.encoder.spatial(record, (picture.height, picture.width))
         except DataError as error:
             return BadSample(index=index, name=record.name, path=record.path, reason=str(error), state=state)
-        with seeded(self.seed, *key):
+        draw = key if self.views is None else (view_of(key, self.views), index)
+        with seeded(self.seed, *draw):
             placed = self.transform.place(picture, spatial)
-        targets = {**self._encode(record), **placed.targets}
         return Sample(
             image=placed.image,
             index=index,
             name=record.name,
             original_size=(picture.height, picture.width),
             valid_size=placed.valid_size,
-            targets=settle_objects(targets) if "objects" in record.targets else targets,
+            targets=self.join(record, placed.targets) if self.encodes else placed.targets,
             windows=placed.windows,
             state=state,
         )
+
+    def join(self, record: Record, placed: dict[str, Tensor]) -> dict[str, Any]:
+        """Return all targets of a record, as ``sample.py`` describes them, with those that a transform has placed."""
+        targets = {**self.encoder(record), **placed}
+        return settle_objects(targets) if "objects" in record.targets else targets
+
+
+def view_of(key: Key, views: int) -> int:
+    """Return which of so many looks at a picture a sample takes: each epoch the next, also when it is drawn again."""
+    return (key[0] + sum(key[2:])) % views
 
 
 class ResumableLoader:
@@ -112,7 +131,7 @@ class ResumableLoader:
 
     def __init__(
         self,
-        dataset: SampleDataset,
+        dataset: "SampleDataset | StoredDataset",
         *,
         batch_size: int,
         shuffle: bool = False,
@@ -142,11 +161,11 @@ class ResumableLoader:
             len(dataset), batch_size, shuffle=shuffle, seed=seed, process=process, sample_weights=sample_weights
         )
         self.sampler = self.batch_sampler  # the name on which Lightning calls set_epoch
-        self._loader: DataLoader[Sample | BadSample] = DataLoader(
+        self._loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=self.batch_sampler,
             num_workers=workers,
-            collate_fn=collate,
+            collate_fn=_as_batch,
             pin_memory=pin_memory,
             worker_init_fn=_ignore_signals,
             # DataLoader draws a seed for its workers, without this from the process's generator, whose later numbers
@@ -157,6 +176,18 @@ class ResumableLoader:
         self._goes_on = False
         self._iterations = 0
         self._stop_workers: weakref.finalize[..., Any] | None = None
+
+    def reading(self, dataset: "StoredDataset") -> "ResumableLoader":
+        """Return a loader of the same batches of the same records, from another source, in this process."""
+        batches = self.batch_sampler
+        return ResumableLoader(
+            dataset,
+            batch_size=batches.batch_size,
+            shuffle=batches.shuffle,
+            seed=batches.seed,
+            pin_memory=self._loader.pin_memory,
+            sample_weights=None if batches.sample_weights is None else batches.sample_weights.tolist(),
+        )
 
     def share(self, rank: int, processes: int) -> None:
         """Take the part of one process among several, as the constructor's ``process``; before the first batch.
@@ -249,6 +280,11 @@ class _Batches(Iterator[Batch]):
         batch = next(self._batches)
         self._loader.batch_sampler.position += 1
         return batch
+
+
+def _as_batch(samples: Sequence[Sample | BadSample] | Batch) -> Batch:
+    """Return samples side by side; what comes as a batch from a store stays one."""
+    return samples if isinstance(samples, Batch) else collate(samples)
 
 
 def _ignore_signals(worker: int) -> None:

@@ -37,6 +37,11 @@ class ObjectTransform(Transform):
     vertical_flip: float = 0.0
     color_jitter: float = 0.0
 
+    @property
+    def is_random(self) -> bool:
+        """Whether anything is left to chance."""
+        return any((self.flip, self.vertical_flip, self.color_jitter)) or self.zoom != (1, 1)
+
     def place(self, picture: Image.Image, spatial: Spatial) -> Placed:
         """Return the canvas, and what of it is picture. Draws from the global generators."""
         picture, moved = self._mirrored(picture, dict(spatial))

@@ -41,6 +41,8 @@ Names stay text in records, because only whoever uses the data knows the order o
 or the thousand of ImageNet.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -78,13 +80,23 @@ class Record:
     name: str
     """Names the image in manifests, splits and predictions: its path below the data set's root, with ``/``."""
 
+    @property
+    def annotation(self) -> str:
+        """A SHA-256 of the targets that move with the picture, those in files by their contents; "" without any."""
+        moving = {key: self.targets[key] for key in ("boxes", "mask", "objects") if key in self.targets}
+        if not moving:
+            return ""
+        text = json.dumps(moving, sort_keys=True, default=lambda target: target.identity())
+        return hashlib.sha256(text.encode()).hexdigest()
+
 
 @dataclass
 class Sample:
     """One image on its canvas, ready to be batched."""
 
-    image: Tensor
-    """uint8 ``[C, H, W]``; or windows of the picture, each as large as the canvas, ``[T, C, H, W]``."""
+    image: Tensor | None
+    """uint8 ``[C, H, W]``; or windows of the picture, each as large as the canvas, ``[T, C, H, W]``. None where only
+    its features are known."""
     index: int
     """The place of its record in the data set."""
     name: str
@@ -216,7 +228,7 @@ def collate(samples: Sequence[Sample | BadSample]) -> Batch:
     good = [sample for sample in samples if isinstance(sample, Sample)]
     windows = _join_windows(good)
     join = torch.stack if windows is None else torch.cat
-    images = join([sample.image for sample in good]) if good else None
+    images = join([sample.image for sample in good if sample.image is not None]) if _hold_images(good) else None
     return Batch(
         images=images,
         features=None,
@@ -235,6 +247,11 @@ def collate(samples: Sequence[Sample | BadSample]) -> Batch:
         skipped=[sample for sample in samples if isinstance(sample, BadSample)],
         states={sample.index: sample.state for sample in samples if sample.state is not None},
     )
+
+
+def _hold_images(samples: Sequence[Sample]) -> bool:
+    """Whether there are samples, and they have images."""
+    return bool(samples) and samples[0].image is not None
 
 
 def _questions(samples: Sequence[Sample]) -> tuple[tuple[str, ...], ...] | None:

@@ -54,6 +54,16 @@ class Placed:
 class Transform(ABC):
     """Brings pictures of any size onto a canvas."""
 
+    @property
+    def is_random(self) -> bool:
+        """Whether a picture looks different each time."""
+        return False
+
+    @property
+    def makes_windows(self) -> bool:
+        """Whether it shows a picture in any number of windows, not once."""
+        return False
+
     @abstractmethod
     def place(self, picture: Image.Image, spatial: Spatial) -> Placed:
         """Return the picture on the canvas, with the targets that move with it."""
@@ -170,6 +180,13 @@ class TrainTransform(Transform):
     policy: AugmentPolicy
     erasing: float
     mode: FitMode = "crop"
+
+    @property
+    def is_random(self) -> bool:
+        """Whether anything is left to chance."""
+        # a window's place is drawn at random whatever its size
+        changes = (self.flip, self.vertical_flip, self.color_jitter, self.erasing)
+        return any(changes) or self.min_scale < 1 or self.policy != "none" or self.mode == "window"
 
     def fitting(self, mode: FitMode) -> "TrainTransform":
         """Return the transform for pictures that evaluation brings onto the canvas in another way than ``crop``.
@@ -303,6 +320,11 @@ class WindowTransform(Transform):
 
     canvas: Size
     fill: tuple[int, ...]
+
+    @property
+    def makes_windows(self) -> bool:
+        """See the base class."""
+        return True
 
     def place(self, picture: Image.Image, spatial: Spatial) -> Placed:
         """Return the windows, row by row."""

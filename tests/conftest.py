@@ -2,9 +2,13 @@
 
 import gc
 import os
+import tempfile
 
 # The suite runs in as many processes as there are cores; with more threads than that everything waits for everything.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What is measured beside other tests tells nothing about this machine: it is kept from the user's own cache.
+_CACHE = tempfile.TemporaryDirectory(prefix="onetrunk-cache-")
+os.environ["ONETRUNK_CACHE"] = _CACHE.name
 
 # What the tests import while they are collected stays: the collector need not walk it again and again, neither
 # meanwhile nor later.

@@ -12,7 +12,7 @@ from ..config import (
     WholePictureOptions,
 )
 from ..option_checks import check_effect, check_range, refuse_balance
-from ..vocabulary import VocabularyName
+from ..vocabulary_names import VocabularyName
 
 HeadName = Literal["lstm", "lstm_attention", "transformer"]
 

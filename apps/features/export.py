@@ -3,25 +3,24 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ...datasets import DataError
 from ..config import canvas_of
-from ..console import wide_console
-from ..extraction import FeatureNetwork, fill
+from ..console import ImageProgress
+from ..extraction import FeatureNetwork, fill, settle_form
+from ..fast_trunk import Form
 from ..inputs import InputRecipe, check_images, make_recipe
 from ..interruption import Interrupted
 from ..run_folder import replace_json, replacing
-from ..store import FeatureStore, writing_alone
+from ..store import FeatureStore, size_text, writing_alone
 from .assembly import make_export
 from .files import kind_of, read_recipe
 from .options import ExtractOptions
 from .parts import WRITTEN, check_output, delete_parts, is_written, marker_of, parts_folder, refuse_existing
-from .plan import Plan, announce, build_network, make_plan, size_text
-from .source import open_source
+from .plan import Plan, announce, build_network, make_plan
+from .source import Source, open_source
 from .table import Export
 
 _GO_ON = "run the same command again"
@@ -47,6 +46,7 @@ def run_extraction(options: ExtractOptions) -> Path:
     check_images(source.records, options)
     network = build_network(options)
     inputs = make_recipe(network.backbone.preprocessing, canvas_of(options.image_size), options.resize)
+    network.form = _choose_form(network, inputs, source, part, options)
     plan = make_plan(network, inputs, source, options)
     announce(plan, part, options)
     with writing_alone(part), _keeping(part):
@@ -73,6 +73,15 @@ def run_extraction(options: ExtractOptions) -> Path:
     return output
 
 
+def _choose_form(
+    network: FeatureNetwork, inputs: InputRecipe, source: Source, part: Path, options: ExtractOptions
+) -> Form:
+    """Return the form of the trunk, that of an extraction which goes on."""
+    chosen = settle_form(network.backbone, source.records, inputs.transform(), options, canvas=inputs.canvas)
+    begun = FeatureStore.begun_recipe(part / "view-0")
+    return replace(chosen, is_compiled=begun.get("compiled", chosen.is_compiled))
+
+
 @contextmanager
 def _keeping(part: Path) -> Iterator[None]:
     """Say what was kept where a signal stopped the work."""
@@ -88,16 +97,7 @@ def _fill_stores(
 ) -> tuple[list[FeatureStore], int]:
     """Return the complete store of each view, and how many images were computed for them."""
     stores, total = [], len(plan.source.records) * len(plan.views)
-    kept: list[int] = []
-    with _progress() as progress:
-        task = progress.add_task("images", total=total)
-
-        def going_on(images: int) -> None:
-            if images:
-                print(f"going on: {images:,} of {len(plan.source.records):,} images are there")
-            kept.append(images)
-            progress.advance(task, images)
-
+    with ImageProgress(total) as progress:
         for view in plan.views:
             random_view = {"seed": options.seed, "number": view, "augment": asdict(options.augment)}
             store = FeatureStore.create(
@@ -116,17 +116,10 @@ def _fill_stores(
                 inputs.augmentation(options.augment) if view else inputs.transform(),
                 options,
                 draw=(options.seed, view),
-                begin=going_on,
-                advance=lambda images: progress.advance(task, images),
+                progress=progress,
             )
             stores.append(store)
-    return stores, total - sum(kept)
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = wide_console()
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return stores, total - progress.kept
 
 
 def _summarize(output: Path, export: Export, computed: int, seconds: float) -> None:

@@ -14,7 +14,7 @@ from ..config import canvas_of
 from ..extraction import FeatureNetwork
 from ..inputs import InputRecipe
 from ..run_folder import versions
-from ..store import free_bytes, row_bytes, stored_bytes
+from ..store import free_bytes, row_bytes, size_text, stored_bytes
 from .options import ExtractOptions
 from .source import Source
 from .table import COLUMNS, SEPARATOR
@@ -169,12 +169,3 @@ def _file_dtype(options: ExtractOptions) -> Any:
     """Return the dtype in the file; only safetensors has bf16."""
     widens = options.dtype == "bf16" and not options.output.lower().endswith(".safetensors")
     return "fp32" if widens else options.dtype
-
-
-def size_text(count: int) -> str:
-    """Return a number of bytes as people read it, ``1.9 MiB``."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1024  # type: ignore[assignment]
-    return f"{count:.1f} TiB"

@@ -231,6 +231,8 @@ def _notes(first: Judged, second: Judged, common: Sequence[int]) -> list[str]:
             notes.append(f"{label} has {more} more {each.unit}s, which are left out.")
         if len(each.parts) > 1:
             notes.append(f"{label} is the mean of {len(each.parts)} seeds; how much seeds differ isn't in an interval.")
+        if (tried := len(each.card.sweep.get("candidates", []))) > 1:
+            notes.append(f"{label} is the best of {tried} candidates on these very {each.unit}s, which flatters it.")
     prints = [each.card.data.get("fingerprint") for each in (first, second)]
     if first.contents is None or second.contents is None:
         if set(first.names) == set(second.names) and None not in prints:

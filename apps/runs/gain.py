@@ -63,6 +63,8 @@ def train_and_compare(options: GainOptions) -> list[Gain]:
     card = read_card(run.path)
     if not run.holds_run:
         inner = f" Ask of one of them: {run.path / card.repeats['folders'][0]}" if card.repeats else ""
+        if card.sweep:
+            inner = f" Ask of the best one: {run.path / card.sweep['best']}"
         raise UserError(f"'{run.path}' holds no single run, so there is no recipe to train again.{inner}")
     command, trained = _read_recipe(run, card, options)
     recipes = _choose_recipes(run, trained)
@@ -97,6 +99,10 @@ def _read_recipe(run: RunFolder, card: Card, options: GainOptions) -> tuple[Comm
         overwrite=False,
         device=options.device or trained.device,
         workers=trained.workers if options.workers is None else options.workers,
+        # the others have features of their own or none: nothing of the run's is of use to them
+        cache="auto",
+        compile="auto",
+        cache_folder=None,
     )
 
 

@@ -78,13 +78,14 @@ def _find_runs(folder: Path) -> Iterator[Path]:
     for place, inner, files in os.walk(folder):
         inner[:] = sorted(name for name in inner if name not in _INNER)
         path = Path(place)
-        if RunFolder(path).holds_run or ("results.json" in files and _holds_repeats(path)):
+        if RunFolder(path).holds_run or ("results.json" in files and _speaks_of_several(path)):
             yield path
 
 
-def _holds_repeats(path: Path) -> bool:
+def _speaks_of_several(path: Path) -> bool:
     try:
-        return bool(json.loads(RunFolder(path).card.read_text(encoding="utf-8")).get("repeats"))
+        card = json.loads(RunFolder(path).card.read_text(encoding="utf-8"))
+        return bool(card.get("repeats") or card.get("sweep"))
     except (OSError, ValueError, AttributeError):  # whatever it is, it isn't the card of several runs
         return False
 
@@ -105,6 +106,8 @@ def _finished_row(path: Path, card: Card) -> dict[str, Any]:
     metric = card.primary or next(iter(card.metrics), "")
     figures = card.metrics[metric] if metric else {}
     many = f", {len(card.repeats['folders'])} {card.repeats['over']}s" if card.repeats else ""
+    if card.sweep:
+        many = f", the best of {len(card.sweep['candidates'])}: {card.sweep['best']}"
     return {
         "task": card.task,
         "data": str(card.data["path"]),

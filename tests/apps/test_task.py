@@ -1,10 +1,12 @@
 """The engine's promises to every app."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from onetrunk.apps.classification.task import build_task
+from onetrunk.apps.cli import main
 from onetrunk.apps.inputs import make_recipe
 from onetrunk.apps.task import Task
 from onetrunk.backbones import build_backbone
@@ -58,3 +60,21 @@ def test_only_matrices_are_decayed_and_the_trunk_learns_slower(task: Task) -> No
         assert all((parameter.dim() > 1) == (group["weight_decay"] > 0) for parameter in group["params"])
     counted = sum(len(group["params"]) for group in groups)
     assert counted == len(list(task.parameters()))
+
+
+def test_an_evaluation_keeps_no_memory_that_it_shares_with_workers(
+    trained_run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each piece of it is an open file: a process may have a thousand or so, and an evaluation has more batches."""
+    opened = []
+    end = Task.on_validation_epoch_end
+
+    def count(self: Task) -> None:
+        opened.append(len(os.listdir("/proc/self/fd")))
+        end(self)
+
+    monkeypatch.setattr(Task, "on_validation_epoch_end", count)
+    for batch_size in ("15", "1"):
+        words = f"classification evaluate --model {trained_run} --data {pictures} --workers 1 --device cpu"
+        assert main([*words.split(), "--batch-size", batch_size]) == 0
+    assert opened[1] <= opened[0] + 5  # some batches are being read

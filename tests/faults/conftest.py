@@ -74,6 +74,8 @@ RECIPES = {
     "until": f"{CLASSIFICATION} --freeze until:1 --sampling balanced",
     "mixing": f"{CLASSIFICATION} --augment.mixup 0.2 --augment.cutmix 1 --augment.policy trivialaugment "
     "--augment.erasing 0.3",
+    "stored": f"{CLASSIFICATION} --freeze all --cache-views 2",
+    "stored_partly": f"{SEGMENTATION} --freeze c2 --cache-views 2",
     "norms": f"{CLASSIFICATION} --tune norm",
     "lora": f"{CLASSIFICATION} --tune lora --lora.rank 2",
     "two_processes": f"{CLASSIFICATION} --devices 2 --workers 2 --batch-size 4 --freeze until:1 --optim.ema 0.9",
@@ -89,6 +91,7 @@ DATA = {
     "detection": "noisy_objects",
     "localization": "noisy_boxes",
     "segmentation": "noisy_masks",
+    "stored_partly": "noisy_masks",
     "vqa": "noisy_questions",
 }
 
@@ -214,7 +217,7 @@ def comparable_card(run: Path) -> dict[str, Any]:
     """A run's card but for what may differ: how long it took, on how much memory, and how it was called."""
     card = json.loads((run / "results.json").read_text())
     del card["command"]
-    for name in ("seconds", "images_per_second", "peak_memory_mib"):
+    for name in ("seconds", "storing_seconds", "images_per_second", "peak_memory_mib"):
         del card["cost"][name]
     return card
 

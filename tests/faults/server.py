@@ -2,8 +2,8 @@
 
 Reads a JSON job a line: the command's words, a log file, and perhaps a fault:
 
-- ``place`` and ``count``: before the n-th training step, validation step, rename of a file, or end of an epoch,
-  the process sends itself ``signals``;
+- ``place`` and ``count``: before the n-th training step, validation step, rename of a file, shard of features, or
+  end of an epoch, the process sends itself ``signals``;
 - ``seconds``: that long after its start the process is sent ``signals`` from outside, wherever it is then;
 - ``largest_file``: no file grows beyond so many bytes, as on a full disk;
 - ``is_unprivileged``: the process gives up what makes every folder writable for root.
@@ -51,6 +51,7 @@ def at_count(function: Callable[..., Any], count: int, act: Callable[[], None]) 
 def inject(fault: dict[str, Any]) -> None:
     """Prepare this process for a fault that it brings on itself."""
     from onetrunk.apps.epoch_log import EpochLog
+    from onetrunk.apps.store import FeatureStore
     from onetrunk.apps.task import Task
 
     def act() -> None:
@@ -66,6 +67,7 @@ def inject(fault: dict[str, Any]) -> None:
             "step": (Task, "training_step"),
             "validation": (Task, "validation_step"),
             "saving": (Path, "replace"),
+            "storing": (FeatureStore, "write"),
             "epoch end": (EpochLog, "on_train_epoch_end"),
         }[fault["place"]]
         setattr(owner, method, at_count(getattr(owner, method), fault["count"], act))

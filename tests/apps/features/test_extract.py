@@ -243,10 +243,10 @@ def interrupted(data: Path, output: Path, *, shards: int, rows: int = 8, **more:
     """Extract until so many shards of so many rows are written, and return what stopped it then."""
     written, write = [], FeatureStore.write
 
-    def counted(self: FeatureStore, *arguments: Any) -> None:
+    def counted(self: FeatureStore, *arguments: Any, **more: Any) -> None:
         if len(written) == shards:
             raise Interrupted(15)
-        written.append(write(self, *arguments))  # type: ignore[func-returns-value]
+        written.append(write(self, *arguments, **more))  # type: ignore[func-returns-value]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store_module, "_SHARD_ROWS", rows)
@@ -271,7 +271,9 @@ def test_an_interrupted_export_goes_on_to_the_same_bytes(
         features.load(tmp_path / f"parts{suffix}")
     computed, write = [], FeatureStore.write
     monkeypatch.setattr(
-        FeatureStore, "write", lambda self, shard, *rest: (computed.append(shard), write(self, shard, *rest))
+        FeatureStore,
+        "write",
+        lambda self, shard, *rest, **more: (computed.append(shard), write(self, shard, *rest, **more)),
     )
     parts = extract(broken, tmp_path / f"parts{suffix}", layers=["embedding", "c3"])
     assert computed == [2, 3, 4, 5]
@@ -334,9 +336,9 @@ def test_an_image_that_changes_after_it_was_read_is_computed_again(pictures: Pat
     shutil.copytree(pictures, data)
     write = FeatureStore.write
 
-    def changing(self: FeatureStore, *arguments: Any) -> None:
+    def changing(self: FeatureStore, *arguments: Any, **more: Any) -> None:
         shutil.copy(data / "train" / "blue" / "04.png", data / "train" / "red" / "04.png")
-        write(self, *arguments)
+        write(self, *arguments, **more)
         raise Interrupted(15)
 
     with monkeypatch.context() as patch:
@@ -425,9 +427,12 @@ def test_more_views_keep_those_that_are_there(pictures: Path, tmp_path: Path, mo
     output = tmp_path / "file.npz"
     interrupted(pictures, output, shards=3, rows=24, batch_size=24, views=1)
     computed, write = [], FeatureStore.write
-    monkeypatch.setattr(
-        FeatureStore, "write", lambda self, shard, *rest: (computed.append(self.folder.name), write(self, shard, *rest))
-    )
+
+    def note(self: FeatureStore, *arguments: Any, **more: Any) -> None:
+        computed.append(self.folder.name)
+        write(self, *arguments, **more)
+
+    monkeypatch.setattr(FeatureStore, "write", note)
     extract(pictures, output, views=2, batch_size=24)
     assert computed[0] == "view-1"  # what was left of it
     assert set(computed) == {"view-1", "view-2"}

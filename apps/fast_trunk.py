@@ -1,0 +1,180 @@
+"""The inference form of a trunk on a device: folded, channels-last, in the fastest precision, compiled if that pays."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..backbones import Backbone
+from ..backbones.inference import count_norms, inference_copy, narrow_weights
+from .calibration import FEW_IMAGES, FEW_TO_COMPILE, Calibration
+from .hardware import Precision, choose_precision
+from .measured_rates import measuring_conditions
+from .processes import is_first
+
+ChosenPrecision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a trunk runs. Chosen once, and kept in what is written of a run, a model or features.
+
+    Attributes:
+        precision: ``fp32``; or ``bf16``, in which convolutions and linear layers compute.
+        is_compiled: Whether full batches go through ``torch.compile``.
+    """
+
+    precision: ChosenPrecision = "fp32"
+    is_compiled: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON and YAML."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Form":
+        """Return the form that ``to_dict`` described."""
+        return cls(precision=values["precision"], is_compiled=values["is_compiled"])
+
+
+class FastTrunk:
+    """A trunk in its inference form on a device.
+
+    It keeps a copy, so that what is trained later doesn't reach it.
+
+    Attributes:
+        backbone: The copy, with batch norms folded.
+        form: How it runs; no longer compiled where that turned out to be impossible.
+        folded: How many batch norms were folded.
+        device: Where it runs.
+    """
+
+    def __init__(
+        self, backbone: Backbone, form: Form, *, device: torch.device, canvas: tuple[int, int], batch_size: int
+    ) -> None:
+        """Make the copy; a compiled form is compiled when it sees the first full batch.
+
+        Args:
+            backbone: The trunk; it stays as it is.
+            form: How it shall run.
+            device: Where it shall run.
+            canvas: Height and width of the pictures.
+            batch_size: Pictures of a full batch. Other batches and canvases take the eager form of the same network, so
+                that nothing is compiled twice.
+        """
+        self.device, self.form = device, form
+        self.backbone = inference_copy(backbone).to(device)
+        self.folded = count_norms(backbone.network) - count_norms(self.backbone.network)
+        if form.precision == "bf16":
+            narrow_weights(self.backbone.network)
+        self._full_shape = (batch_size, backbone.in_channels, *canvas)
+        self._compiled = _compile(self.backbone, device) if form.is_compiled else None
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the trunk's levels, float32, without a graph.
+
+        Args:
+            images: ``[B, C, H, W]``, float32, normalised.
+        """
+        given = images.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+        is_narrow = self.form.precision == "bf16"
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=is_narrow):
+            return {name: level.float() for name, level in self._run(given).items()}
+
+    def to(self, device: torch.device) -> "FastTrunk":
+        """Move it to another device, where it isn't there yet: of several GPUs each process learns its own late."""
+        if device != self.device:
+            self.backbone.to(device)
+            self.device = device
+        return self
+
+    def facts(self) -> dict[str, Any]:
+        """Return plain values for the card: the form, and how many norms were folded."""
+        return {**self.form.to_dict(), "folded_norms": self.folded}
+
+    def _run(self, images: Tensor) -> dict[str, Tensor]:
+        if self._compiled is not None and images.shape == self._full_shape:
+            try:
+                return self._compiled(images)
+            except Exception as error:  # a compiler fails in many ways, and what isn't its fault fails again below
+                self._compiled, self.form = None, replace(self.form, is_compiled=False)
+                if is_first():
+                    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error))
+                    print(f"onetrunk: the trunk runs without torch.compile, which failed: {reason}", file=sys.stderr)
+        return self.backbone(images)  # type: ignore[no-any-return]
+
+
+def _compile(backbone: Backbone, device: torch.device) -> Callable[[Tensor], dict[str, Tensor]]:
+    """Return the trunk's compiled pass, for pictures of one shape.
+
+    On a GPU the pass is recorded as a CUDA graph, whose outputs the next pass overwrites: they are copied. On a CPU the
+    weights become constants, laid out as its kernels want them.
+    """
+    if device.type == "cuda":
+        compiled = torch.compile(backbone, dynamic=False, mode="reduce-overhead")
+
+        def replay(images: Tensor) -> dict[str, Tensor]:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            return {name: level.clone() for name, level in compiled(images).items()}
+
+        return replay
+    frozen = torch.compile(backbone, dynamic=False)
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        import torch._inductor.config as inductor
+
+        with inductor.patch(freezing=True):
+            return frozen(images)  # type: ignore[no-any-return]
+
+    return run
+
+
+def choose_form(
+    backbone: Backbone,
+    *,
+    precision: Precision,
+    device: torch.device,
+    canvas: tuple[int, int],
+    batch_size: int,
+    images: int,
+    sample: Tensor,
+) -> Form:
+    """Return the form in which a trunk is fastest, by measuring it for a second or two.
+
+    What was measured is kept in the user's cache, so that the next command with the same trunk, canvas and batch size
+    measures nothing. Few pictures aren't worth measuring: they take fp32 unless the better precision is known.
+    Compilation is tried in long runs only, and chosen where it saves more time than it takes.
+
+    Args:
+        backbone: The trunk.
+        precision: ``auto`` for the faster one, if features in bf16 agree with those in fp32; others are obeyed.
+        device: Where it shall run.
+        canvas: Height and width of the pictures.
+        batch_size: Pictures of a full batch.
+        images: How many pictures the trunk will see.
+        sample: The first of them, some eight, ``[N, C, H, W]``, uint8; read only where something is measured.
+    """
+    allowed = _allowed(precision, device)
+    if len(allowed) == 1 and images < FEW_TO_COMPILE:
+        return Form(allowed[0])
+
+    def make(chosen: ChosenPrecision, is_compiled: bool) -> FastTrunk:
+        return FastTrunk(backbone, Form(chosen, is_compiled), device=device, canvas=canvas, batch_size=batch_size)
+
+    conditions = measuring_conditions(backbone, device=device, canvas=canvas, batch_size=batch_size)
+    calibration = Calibration(backbone, make, device=device, allowed=allowed, sample=sample, conditions=conditions)
+    if images < FEW_IMAGES and not calibration.is_complete():
+        return Form()
+    fastest = calibration.fastest()
+    return Form(fastest, calibration.compiling_pays(fastest, images))
+
+
+def _allowed(precision: Precision, device: torch.device) -> tuple[ChosenPrecision, ...]:
+    """Return the precisions that can be chosen."""
+    if precision != "auto":
+        return (precision,)
+    # asked for no network in particular, it says what the hardware has
+    return ("fp32", "bf16") if choose_precision("auto", device, nn.Identity()) == "bf16" else ("fp32",)

@@ -1,0 +1,227 @@
+"""Training on stored features: the same models as on pictures, and the trunk sees each picture once."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from onetrunk.apps.cli import main
+from onetrunk.backbones import Backbone
+from PIL import Image
+from safetensors.torch import load_file
+
+#: AdamW's first steps have the size of the learning rate however small the gradient, and so would blow up rounding.
+COMMON = (
+    "--backbone timm/test_resnet --weights none --batch-size 8 --workers 0 --device cpu --epochs 3 "
+    "--learning-rate 0.005 --optim.trunk-factor 1 --optim.name sgd"
+)
+#: App -> its data's fixture and the words behind COMMON.
+APPS = {
+    "classification": ("pictures", "--image-size 32 --head mlp --head-options.dropout 0.3"),
+    "segmentation": ("mask_folder", "--image-size 64 --head-options.width 16"),
+    "detection": ("object_folder", "--image-size 64 --head-options.width 16 --head-options.hidden 16"),
+    "localization": ("box_table", "--image-size 32 --head-options.level c3 --head-options.width 8"),
+    "captioning": ("caption_table", "--image-size 32 --head-options.width 16 --head-options.min-count 1"),
+    "vqa": ("question_table", "--image-size 32 --head-options.width 16 --head-options.embedding 16"),
+}
+#: What leaves nothing to chance.
+PLAIN = "--augment.flip 0 --augment.min-scale 1"
+PLAIN_OF = {"detection": "--augment.flip 0 --augment.min-zoom 1 --augment.max-zoom 1"}
+
+
+def train(app: str, data: Path, run: Path, words: str) -> int:
+    given = f"{app} train {COMMON} {APPS[app][1]} {words}".split()
+    return main([*given, "--data", str(data), "--output", str(run)])
+
+
+def card_of(run: Path) -> dict:
+    return json.loads((run / "results.json").read_text())
+
+
+def losses_of(run: Path) -> list[float]:
+    with (run / "log.csv").open(newline="") as stream:
+        return [float(row["train_loss"]) for row in csv.DictReader(stream)]
+
+
+def assert_same_model(run: Path, other: Path) -> None:
+    """Weights as near as sums in another order leave them, and the figures of one."""
+    found, expected = (load_file(each / "model" / "model.safetensors") for each in (run, other))
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+    metrics, others = card_of(run)["metrics"], card_of(other)["metrics"]
+    for name, figure in others.items():
+        assert metrics[name]["value"] == pytest.approx(figure["value"], abs=1e-4), name
+
+
+@pytest.mark.parametrize("freeze", ["all", "c3"])
+@pytest.mark.parametrize("app", APPS)
+def test_stored_features_make_the_model_that_pictures_make(
+    app: str, freeze: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if app == "localization" and freeze == "c3":
+        freeze = "c2"  # c3 is all that its head reads
+    data = request.getfixturevalue(APPS[app][0])
+    words = f"--freeze {freeze} {PLAIN_OF.get(app, PLAIN)}"
+    assert train(app, data, tmp_path / "stored", f"{words} --cache on") == 0
+    assert train(app, data, tmp_path / "pictures", f"{words} --cache off") == 0
+    assert_same_model(tmp_path / "stored", tmp_path / "pictures")
+    stored = card_of(tmp_path / "stored")["details"]["training"]["stored"]
+    assert stored["entry"] == (None if freeze == "all" else freeze)
+    assert "stored" not in card_of(tmp_path / "pictures")["details"]["training"]
+    assert not (tmp_path / "stored" / "features").exists()
+
+
+@pytest.mark.parametrize("app", ["classification", "segmentation", "detection"])
+def test_views_are_the_same_looks_stored_or_not(app: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    data = request.getfixturevalue(APPS[app][0])
+    words = "--freeze all --cache-views 2 --augment.color-jitter 0.4"
+    assert train(app, data, tmp_path / "stored", words) == 0
+    assert train(app, data, tmp_path / "pictures", f"{words} --cache off") == 0
+    assert_same_model(tmp_path / "stored", tmp_path / "pictures")
+    stored = card_of(tmp_path / "stored")["details"]["training"]["stored"]
+    assert stored["views"] == 2
+    used = [card_of(tmp_path / "stored")[key] for key in ("samples", "data")]
+    assert stored["images"] == 2 * used[1]["train"]["used"] + used[0]["used"]
+    # the third epoch takes the first looks again, and not looks that never come back
+    assert train(app, data, tmp_path / "endless", words.replace("--cache-views 2", "")) == 0
+    losses, endless = (losses_of(tmp_path / name) for name in ("stored", "endless"))
+    assert losses[:2] == pytest.approx(endless[:2], abs=1e-4)
+    assert abs(losses[2] - endless[2]) > 1e-4
+
+
+def test_the_trunk_sees_each_picture_once(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+    forward = Backbone.forward
+
+    def count(self: Backbone, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen.append(len(images) if images.device.type != "meta" else 0)
+        return forward(self, images)
+
+    monkeypatch.setattr(Backbone, "forward", count)
+    assert train("classification", pictures, tmp_path / "run", f"--freeze all {PLAIN}") == 0
+    card = card_of(tmp_path / "run")
+    images = card["samples"]["used"] + card["data"]["train"]["used"]
+    assert images <= sum(seen) <= images + 16  # some more to measure shapes and speed
+    said = capsys.readouterr().out
+    assert re.search(r"features to store: embedding \d+; .* fp32: .* in .*features; free: ", said)
+    assert re.search(rf"stored features of {images} images: {images} in .* images/s", said)
+    assert card["cost"]["images_per_second"] > 0
+
+
+def test_bf16_takes_half_the_room(pictures: Path, tmp_path: Path) -> None:
+    sizes = {}
+    for dtype in ("fp32", "bf16"):
+        words = f"--freeze all {PLAIN} --cache-dtype {dtype} --cache-folder {tmp_path / dtype}"
+        assert train("classification", pictures, tmp_path / f"run-{dtype}", words) == 0
+        arrays = [load_file(file) for file in (tmp_path / dtype).rglob("*.safetensors")]
+        sizes[dtype] = sum(array["embedding"].nbytes for array in arrays)
+    assert sizes["bf16"] * 2 == sizes["fp32"]
+    top1 = [card_of(tmp_path / f"run-{dtype}")["metrics"]["top1"]["value"] for dtype in sizes]
+    assert top1[0] == pytest.approx(top1[1], abs=0.1)
+
+
+def test_a_folder_is_shared_and_only_what_changed_is_computed_again(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    for path in sorted(pictures.rglob("*.png")):
+        copy = data / path.relative_to(pictures)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    words = f"--freeze all {PLAIN} --cache-folder {tmp_path / 'features'}"
+
+    def said(run: str, more: str = "") -> str:
+        assert train("classification", data, tmp_path / run, f"{words} {more}") == 0
+        return capsys.readouterr().out
+
+    total = int(re.search(r"stored features of (\d+) images: \1 in", said("first")).group(1))
+    assert f"stored features of {total} images: all were there" in said("second", "--learning-rate 0.1 --seed 0")
+    changed = sorted(data.rglob("*.png"))[0]
+    with Image.open(changed) as image:
+        image.transpose(Image.Transpose.ROTATE_180).point(lambda value: 255 - value).save(changed)
+    third = said("third")
+    computed = int(re.search(r"images: (\d+) in", third).group(1))
+    assert 1 <= computed < total
+    assert f"going on: {total - computed}" in third or "going on: " in third
+
+
+def test_a_changed_mask_is_stored_again(mask_folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for path in sorted(each for each in mask_folder.rglob("*") if each.is_file()):
+        copy = data / path.relative_to(mask_folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    words = f"--freeze all {PLAIN} --cache-folder {tmp_path / 'features'}"
+    assert train("segmentation", data, tmp_path / "before", words) == 0
+    for mask in sorted((data / "masks").rglob("*.png")):
+        with Image.open(mask) as image:
+            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mask)
+    assert train("segmentation", data, tmp_path / "after", words) == 0
+    assert train("segmentation", data, tmp_path / "pictures", f"{words} --cache off") == 0
+    assert_same_model(tmp_path / "after", tmp_path / "pictures")
+
+
+def test_unreadable_pictures_are_left_out_and_named(pictures: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for path in sorted(pictures.rglob("*.png")):
+        copy = data / path.relative_to(pictures)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    broken = sorted(data.rglob("*.png"))[0]
+    content = broken.read_bytes()
+    broken.write_bytes(content[:100] + b"\0" * 60 + content[160:])  # ends as it should
+    words = f"--freeze all {PLAIN} --bad-data skip"
+    assert train("classification", data, tmp_path / "stored", words) == 0
+    assert train("classification", data, tmp_path / "pictures", f"{words} --cache off") == 0
+    found, expected = (card_of(tmp_path / name) for name in ("stored", "pictures"))
+    for card in (found, expected):
+        files = [*card["samples"]["skipped_files"], *card["data"]["train"]["skipped_files"]]
+        assert [broken.name in each["file"] for each in files] == [True]
+    assert found["samples"] == expected["samples"]
+    assert found["data"]["train"]["skipped_files"] == expected["data"]["train"]["skipped_files"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--freeze none", r"nothing of the trunk is frozen; freeze it with --freeze all"),
+        ("--freeze until:1", r"--freeze until:1 thaws the trunk"),
+        ("--freeze all", r"pictures look different in each epoch\. .* --cache-views 4, or leave augmentation out"),
+        (f"--freeze all {PLAIN} --augment.mixup 0.2", r"mixup and cutmix mix pictures"),
+    ],
+)
+def test_on_says_why_it_cannot_be(
+    words: str, reason: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("classification", pictures, tmp_path / "run", f"{words} --cache on") == 2
+    assert re.search(f"--cache on: {reason}", capsys.readouterr().err)
+
+
+def test_auto_says_what_would_make_it_store(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("classification", pictures, tmp_path / "run", "--freeze all") == 0
+    assert "features aren't stored: pictures look different in each epoch" in capsys.readouterr().out
+    assert train("classification", pictures, tmp_path / "plain", f"--freeze all {PLAIN} --cache-views 3") == 0
+    assert "without effect here: --cache-views" in capsys.readouterr().out
+
+
+def test_a_disk_without_room(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("onetrunk.apps.stored_features.free_bytes", lambda folder: 1000)
+    words = f"--freeze all {PLAIN}"
+    assert train("classification", pictures, tmp_path / "on", f"{words} --cache on") == 2
+    assert re.search(
+        r"--cache on: '.*features' needs .* more than the 1000 bytes that are free", capsys.readouterr().err
+    )
+    assert train("classification", pictures, tmp_path / "auto", words) == 0
+    assert "features aren't stored: '" in capsys.readouterr().out
+
+
+def test_views_are_counted_from_one(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("classification", pictures, tmp_path / "run", "--freeze all --cache-views 0") == 2
+    assert re.search(r"--cache-views takes 1 or more, not 0", capsys.readouterr().err)
