@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,8 @@ class Checkpoints(pl.Callback):
         value = float(trainer.callback_metrics[f"val_{pl_module.evaluator.primary}"])
         if value > self.best_value:
             self.best_value, self.best_epoch = value, trainer.current_epoch
-            state = self.ema.averaged_state() if self.ema else pl_module.state_dict()
+            state: Mapping[str, Any] = self.ema.averaged_state() if self.ema else pl_module.state_dict()
+            state = state if pl_module.fixed is None else pl_module.fixed.leave_out(state)
             trainer.strategy.save_checkpoint({"state_dict": state}, self.run.best)
         self.is_stopped = trainer.should_stop and trainer.current_epoch + 1 < (trainer.max_epochs or 0)
         self._save(trainer)

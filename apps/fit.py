@@ -23,6 +23,7 @@ from .config import TrainingOptions
 from .ema import Ema
 from .epoch_log import EpochLog
 from .evaluation import Evaluation
+from .fixed_state import FixedState
 from .hardware import choose_device, choose_precision
 from .inputs import InputRecipe
 from .interruption import Interrupted
@@ -108,6 +109,9 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
     if options.fit.channels_last:
         task.use_channels_last()
     bad_data = BadData(options.bad_data)
+    task.fixed = FixedState(run.fixed, task.backbone, is_left_out=options.optim.ema is None)
+    # before anything is computed with it: the weights' own file may be another by now
+    is_restored = options.resume and task.fixed.restore(task)
     plan = plan_storing(task, data, options, run)
     options = replace(options, cache="off" if plan is None else "on")
     if plan is not None:
@@ -117,14 +121,16 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
             start_run(run, options)
             if data.cut_split:
                 write_split(run.split, data.cut_split)
+            if not is_restored:
+                task.fixed.write(task)
         if plan is not None:
             data = store_features(task, data, plan, options)
         elif options.fit.compile:
             task.backbone.compile(dynamic=False)
         trained = _train(task, data, options, run, bad_data)
         if run.best.is_file():
-            best = torch.load(run.best, map_location="cpu", weights_only=True)
-            task.load_state_dict(best["state_dict"])
+            best = torch.load(run.best, map_location="cpu", weights_only=True)["state_dict"]
+            task.load_state_dict(best if task.fixed is None else task.fixed.put_back(best))
         trunk, parameters = _prove(task, trained, options), count_trained(task)
         task.backbone.merge()
         if plan is None:

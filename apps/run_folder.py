@@ -43,6 +43,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
         self.best = self.checkpoints / "best.ckpt"
+        self.fixed = self.checkpoints / "fixed.ckpt"
         self.model = path / "model"
         self.card = path / "results.json"
         self.images = path / "images.npz"

@@ -19,6 +19,7 @@ from .divergence import divergence_error, is_finite, unusable_network_error
 from .evaluated_images import Rows
 from .evaluation import Evaluation, Evaluator, Piece, join_pieces, mean_loss
 from .fast_trunk import FastTrunk
+from .fixed_state import FixedState
 from .processes import gather, is_one_of_several, share_buffers
 from .schedule import RatePlan, accumulated, set_momentum
 from .views import View
@@ -124,6 +125,7 @@ class Task(pl.LightningModule):
         self.evaluation: Evaluation | None = None
         self.stored_entry: str | None = None
         self.fast: FastTrunk | None = None
+        self.fixed: FixedState | None = None
         self._pieces: list[Piece] = []
         self._is_channels_last = False
 
@@ -288,6 +290,16 @@ class Task(pl.LightningModule):
 
     def _weighted(self, parts: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.loss_weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what lies beside the checkpoints."""
+        if self.fixed is not None:
+            checkpoint["state_dict"] = self.fixed.leave_out(checkpoint["state_dict"])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what lies beside the checkpoints."""
+        if self.fixed is not None:
+            checkpoint["state_dict"] = self.fixed.put_back(checkpoint["state_dict"])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer and its schedule from the run's options."""

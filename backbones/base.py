@@ -325,6 +325,12 @@ class Backbone(nn.Module):
         """
         return fingerprint(lora.original_state(self.network)[0])
 
+    def frozen_names(self) -> frozenset[str]:
+        """Return the names in the state dict of what ``freeze`` holds fixed; none where the rest is tuned in part."""
+        if self.tuning.how != "full":
+            return frozenset()
+        return frozenset(f"network.{name}" for name in self.tuning.fixed_state(self.network, self._frozen))
+
     def frozen_fingerprint(self) -> str:
         """Return the SHA-256, as ``fingerprint`` takes it, over what may not change; "" if that is nothing.
 
