@@ -61,10 +61,6 @@ class Calibration:
         self._rates = MeasuredRates.read(self._file)
         self._trunks: dict[ChosenPrecision, FastTrunk] = {}
 
-    def is_complete(self) -> bool:
-        """Return whether the choice between the precisions needs no measuring."""
-        return self._rates.eager.keys() >= set(self._allowed) and self._fingerprint in self._rates.agreements
-
     def fastest(self) -> "ChosenPrecision":
         """Return the fastest precision that is good enough."""
         if len(self._allowed) == 1:

@@ -307,9 +307,11 @@ class TrainingOptions(RuntimeOptions):
     on from there. auto: where pictures look the same in each epoch, or --cache-views says how many looks there are."""
     cache_views: int | None = None
     """How many random looks at each picture there are, which the epochs take turns with; unset: each epoch has its
-    own."""
+    own. A picture that a balanced epoch draws again takes the next."""
+    cache_precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """What the trunk computes stored features in; auto: as --precision says, or what measuring shows to be faster."""
     cache_dtype: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of stored features; auto: what the trunk computes in."""
+    """Of stored features on the disk; auto: what the trunk computes them in."""
     cache_folder: str | None = None
     """Where features are stored, and kept for other runs to share; unset: in the run's folder until it is finished."""
     lora: LoraOptions = field(default_factory=LoraOptions)

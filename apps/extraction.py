@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,13 +16,24 @@ from .checkpoints import bad_images_error
 from .config import ComputeOptions
 from .console import ImageProgress
 from .divergence import is_finite
-from .fast_trunk import FastTrunk, Form, choose_form
-from .hardware import choose_device, choose_precision
+from .fast_trunk import ChosenPrecision, FastTrunk, Form, choose_form
+from .hardware import Precision, choose_device, choose_precision
 from .inputs import InputRecipe, make_loader, sample_pictures
+from .option_checks import may_be_several
 from .placed_targets import pack
 from .store import DTYPES, FeatureStore, Row
 
 Pooling = Literal["avg", "max", "flat", "none"]
+
+
+class KeptTargets(NamedTuple):
+    """What a store keeps of targets, beside features."""
+
+    classes: Sequence[str]
+    """In the order of their indices."""
+    annotations: Sequence[str]
+    """Of each record, ``Record.annotation``: of images whose targets are others than before, features are computed
+    again."""
 
 
 class FeatureNetwork:
@@ -39,8 +50,7 @@ class FeatureNetwork:
     def __init__(self, backbone: Backbone, *, pooling: Pooling, options: ComputeOptions) -> None:
         """Take the trunk; its form is the usual one for the options until another is chosen."""
         self.device = choose_device(options.device)
-        precision = choose_precision(options.precision, self.device, backbone)
-        self.form = Form("bf16" if precision == "bf16" else "fp32", options.compile == "on")
+        self.form = Form(_usual(options.precision, self.device, backbone), options.compile == "on")
         self.pooling: Pooling = pooling
         self.backbone = backbone.eval()
         self._batch_size = options.batch_size
@@ -99,20 +109,28 @@ def settle_form(
         options: Precision, compilation, device and batch size.
         canvas: Height and width of the canvas.
     """
+    device = choose_device(options.device)
+    usual = Form(_usual(options.precision, device, backbone), options.compile == "on")
+    if may_be_several(options):  # which might measure differently
+        return usual
     sample = sample_pictures(records, transform, channels=backbone.in_channels)
     if sample is None:
-        return Form()
+        return usual
     is_open = options.compile == "auto"
     form = choose_form(
         backbone,
         precision=options.precision,
-        device=choose_device(options.device),
+        device=device,
         canvas=canvas,
         batch_size=options.batch_size,
         images=len(records) if is_open else min(len(records), FEW_TO_COMPILE - 1),
         sample=sample,
     )
     return form if is_open else replace(form, is_compiled=options.compile == "on")
+
+
+def _usual(precision: Precision, device: torch.device, backbone: Backbone) -> ChosenPrecision:
+    return "bf16" if choose_precision(precision, device, backbone) == "bf16" else "fp32"
 
 
 def pool(level: Tensor, pooling: Pooling) -> Tensor:
@@ -138,7 +156,7 @@ def fill(
     options: ComputeOptions,
     *,
     draw: tuple[int, int] = (0, 0),
-    classes: Sequence[str] | None = None,
+    targets: KeptTargets | None = None,
     progress: ImageProgress,
 ) -> None:
     """Compute what a store lacks, shard by shard.
@@ -150,29 +168,29 @@ def fill(
         transform: Takes a picture onto the canvas; its randomness is a function of ``draw`` and the row.
         options: Batch size, workers, and what to do with images that can't be read.
         draw: The seed, and the number of the random view.
-        classes: In the order of their indices, where the targets that move with the pictures are kept too.
+        targets: What is to be kept of the records' targets.
         progress: Is told how far it is.
 
     Raises:
         DataError: Naming images that can't be read, unless such are to be skipped.
         UserError: For features that aren't finite, or a disk that is full.
     """
-    shards = store.missing(records, with_targets=classes is not None)
+    shards = store.missing(records, None if targets is None else targets.annotations)
     places = [place for shard in shards for place in store.shards[shard]]
     progress.keep(len(store) - len(places), of=len(store))
     loader = make_loader(
-        [replace(record, targets={}) for record in records] if classes is None else records,
+        [replace(record, targets={}) for record in records] if targets is None else records,
         transform,
         options,
         channels=network.backbone.in_channels,
-        classes=classes or (),
+        classes=() if targets is None else targets.classes,
         seed=draw[0],
     )
     loader.restrict(places)
     assert isinstance(loader.dataset, SampleDataset)
     loader.dataset.keeps_states, loader.dataset.encodes = True, False
     loader.set_epoch(draw[1])
-    waiting = _Waiting(store, network, [record.annotation if classes is not None else "" for record in records])
+    waiting = _Waiting(store, network, targets)
     try:
         for batch in loader if places else ():
             if options.bad_data == "error" and batch.skipped:
@@ -187,7 +205,7 @@ def fill(
 def _refuse_empty_rows(store: FeatureStore, records: Sequence[Record]) -> None:
     """Raise the error of images that couldn't be read when their shards were computed, and were to be skipped then."""
     bad = [
-        BadSample(place, row.name, record.path, f"{record.path}: {row.error}")
+        BadSample(place, row.name, record.path, full_reason(row, record))
         for place, (row, record) in enumerate(zip(store.manifest(), records, strict=True))
         if row.error is not None
     ]
@@ -195,11 +213,17 @@ def _refuse_empty_rows(store: FeatureStore, records: Sequence[Record]) -> None:
         raise bad_images_error(bad)
 
 
+def full_reason(row: Row, record: Record) -> str:
+    """Return why an image has no features, a full sentence that names the file: its own, unless another is to blame."""
+    return row.error if row.annotation and row.error else f"{record.path}: {row.error}"
+
+
 class _Waiting:
     """The shards that aren't whole yet: batches needn't end where shards do."""
 
-    def __init__(self, store: FeatureStore, network: FeatureNetwork, annotations: Sequence[str]) -> None:
-        self._store, self._network, self._annotations = store, network, annotations
+    def __init__(self, store: FeatureStore, network: FeatureNetwork, targets: KeptTargets | None) -> None:
+        self._store, self._network = store, network
+        self._annotations = [""] * len(store) if targets is None else targets.annotations
         self._features: dict[int, dict[str, Tensor]] = {}
         self._rows: dict[int, dict[int, Row]] = {}
         self._beside: dict[int, dict[int, dict[str, Tensor]]] = {}
@@ -210,7 +234,11 @@ class _Waiting:
         if batch.images is not None:
             self._keep(batch, self._network(batch.images))
         names = dict(zip(batch.indices.tolist(), batch.names, strict=True))
-        reasons = {bad.index: bad.reason.removeprefix(f"{bad.path}: ") for bad in batch.skipped}
+        # where there is an annotation, its file may be the bad one
+        reasons = {
+            bad.index: bad.reason if self._annotations[bad.index] else bad.reason.removeprefix(f"{bad.path}: ")
+            for bad in batch.skipped
+        }
         names |= {bad.index: bad.name for bad in batch.skipped}
         for place, state in batch.states.items():
             shard = place // self._store.shard_rows

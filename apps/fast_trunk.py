@@ -145,7 +145,7 @@ def choose_form(
     """Return the form in which a trunk is fastest, by measuring it for a second or two.
 
     What was measured is kept in the user's cache, so that the next command with the same trunk, canvas and batch size
-    measures nothing. Few pictures aren't worth measuring: they take fp32 unless the better precision is known.
+    measures nothing. Few pictures aren't worth measuring: they take fp32.
     Compilation is tried in long runs only, and chosen where it saves more time than it takes.
 
     Args:
@@ -158,16 +158,14 @@ def choose_form(
         sample: The first of them, some eight, ``[N, C, H, W]``, uint8; read only where something is measured.
     """
     allowed = _allowed(precision, device)
-    if len(allowed) == 1 and images < FEW_TO_COMPILE:
-        return Form(allowed[0])
+    if images < (FEW_TO_COMPILE if len(allowed) == 1 else FEW_IMAGES):
+        return Form(allowed[0])  # also where more is known: what ran before changes no result
 
     def make(chosen: ChosenPrecision, is_compiled: bool) -> FastTrunk:
         return FastTrunk(backbone, Form(chosen, is_compiled), device=device, canvas=canvas, batch_size=batch_size)
 
     conditions = measuring_conditions(backbone, device=device, canvas=canvas, batch_size=batch_size)
     calibration = Calibration(backbone, make, device=device, allowed=allowed, sample=sample, conditions=conditions)
-    if images < FEW_IMAGES and not calibration.is_complete():
-        return Form()
     fastest = calibration.fastest()
     return Form(fastest, calibration.compiling_pays(fastest, images))
 

@@ -104,6 +104,8 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
     """
     started = time.monotonic()
     check_devices(options)
+    if options.cache_precision == "auto":
+        options = replace(options, cache_precision=options.precision)  # as it was given, not as training settles it
     options = _settle(options, task, run)
     task.learning_rate, task.optim = options.learning_rate, options.optim
     if options.fit.channels_last:
@@ -113,9 +115,11 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
     # before anything is computed with it: the weights' own file may be another by now
     is_restored = options.resume and task.fixed.restore(task)
     plan = plan_storing(task, data, options, run)
-    options = replace(options, cache="off" if plan is None else "on")
+    is_stored = plan is not None
+    options = replace(options, cache="on" if is_stored else "off")
     if plan is not None:
-        options = replace(options, compile="on" if plan.network.form.is_compiled else "off")
+        form = plan.network.form
+        options = replace(options, compile="on" if form.is_compiled else "off", cache_precision=form.precision)
     with _ending_well(run, data):
         if is_first():
             start_run(run, options)
@@ -124,7 +128,9 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
             if not is_restored:
                 task.fixed.write(task)
         if plan is not None:
-            data = store_features(task, data, plan, options)
+            data, plan = store_features(task, data, plan, options), None  # its copies of the trunk aren't needed now
+            if options.fit.compile:
+                print("without effect here: --fit.compile; training goes on from stored features")
         elif options.fit.compile:
             task.backbone.compile(dynamic=False)
         trained = _train(task, data, options, run, bad_data)
@@ -133,7 +139,7 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
             task.load_state_dict(best if task.fixed is None else task.fixed.put_back(best))
         trunk, parameters = _prove(task, trained, options), count_trained(task)
         task.backbone.merge()
-        if plan is None:
+        if not is_stored:
             inputs = InputRecipe.from_dict(task.description["inputs"])
             options = prepare(task, data.val.dataset.records, inputs, options)
         facts = finish(task, data.val, options) if finish else {}

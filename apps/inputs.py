@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -121,11 +122,19 @@ def sample_pictures(records: Sequence[Record], transform: Transform, *, channels
         transform: Takes a picture onto the canvas.
         channels: Image channels.
     """
-    bare = [replace(record, targets={}) for record in records[:_SAMPLED]]
-    samples = SampleDataset(bare, transform, channels=channels)
-    found = [sample.image for index in range(len(bare)) if isinstance(sample := samples[0, index], Sample)]
-    canvases = [image if image.dim() == 3 else image[0] for image in found if image is not None]
+    bare = [replace(record, targets={}) for record in records]
+    canvases = [
+        sample.image if sample.image.dim() == 3 else sample.image[0]
+        for sample in sample_records(SampleDataset(bare, transform, channels=channels))
+        if sample.image is not None
+    ]
     return torch.stack(canvases) if canvases else None
+
+
+def sample_records(dataset: SampleDataset) -> list[Sample]:
+    """Return the samples of the first records that can be read, up to 8."""
+    samples = (dataset[0, index] for index in range(len(dataset)))
+    return list(islice((sample for sample in samples if isinstance(sample, Sample)), _SAMPLED))
 
 
 def make_loader(

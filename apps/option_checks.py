@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..backbones.errors import UserError
 
 if TYPE_CHECKING:
-    from .config import SweepOptions, TrainingOptions
+    from .config import ComputeOptions, SweepOptions, TrainingOptions
 
 #: Of one sweep; somebody who asks for more has mistyped, or wants another method.
 _MOST_CANDIDATES = 100
@@ -118,6 +118,12 @@ def note_unused_cut(options: TrainingOptions, *, is_cut: bool) -> None:
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in unused)
         reason = "--folds cuts all images" if options.fold is not None else "the data have a validation split"
         print(f"without effect here: {flags}; {reason}")
+
+
+def may_be_several(options: ComputeOptions) -> bool:
+    """Whether several processes may run a command together."""
+    devices, nodes = getattr(options, "devices", 1), getattr(options, "num_nodes", 1)
+    return nodes > 1 or str(devices) not in ("1", "0")
 
 
 def frozen_epochs(freeze: str) -> int:

@@ -1,6 +1,6 @@
 """Tensors of each image, in any number and of any shape, as a store keeps them beside the features of a shard."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -9,7 +9,8 @@ from torch import Tensor
 def pack(rows: Sequence[Mapping[str, Tensor] | None]) -> dict[str, Tensor]:
     """Return the tensors of some images under names of their own.
 
-    What all images have in one shape is one array ``[rows, ...]``, for a file with few tensors is read fast.
+    What all images have in one shape is one array ``[rows, ...]``, for a file with few tensors is read fast; else names
+    begin with the image's place.
 
     Args:
         rows: Of each image its tensors by name; None of one that has none.
@@ -20,26 +21,30 @@ def pack(rows: Sequence[Mapping[str, Tensor] | None]) -> dict[str, Tensor]:
         shapes = {tensor.shape for tensor in found.values()}
         if len(found) == len(rows) and len(shapes) == 1:
             packed[name] = torch.stack(list(found.values()))
-        else:
-            packed |= {
-                f"{place}/{name}": tensor.clone() for place, tensor in found.items()
-            }  # some are views of one another
+        else:  # clones, because some are views of one another
+            packed |= {f"{place}/{name}": tensor.clone() for place, tensor in found.items()}
     return packed
 
 
-def unpack(packed: Mapping[str, Tensor], rows: int) -> list[dict[str, Tensor]]:
-    """Return what :func:`pack` was given; an empty dict for an image that has none.
+class PackedNames:
+    """Which of the names that :func:`pack` gave are of which image."""
 
-    Args:
-        packed: Its arrays.
-        rows: Of how many images.
-    """
-    found: list[dict[str, Tensor]] = [{} for _ in range(rows)]
-    for name, tensor in packed.items():
-        place, slash, key = name.partition("/")
-        if slash:
-            found[int(place)][key] = tensor
-        else:
-            for row, own in zip(found, tensor, strict=True):
-                row[name] = own
-    return found
+    def __init__(self, names: Iterable[str]) -> None:
+        """Take all names of a shard."""
+        self._shared: list[str] = []
+        self._own: dict[int, list[tuple[str, str]]] = {}
+        for name in names:
+            place, slash, key = name.partition("/")
+            if slash:
+                self._own.setdefault(int(place), []).append((key, name))
+            else:
+                self._shared.append(name)
+
+    @property
+    def shared(self) -> Sequence[str]:
+        """The tensors of which each image has a row."""
+        return self._shared
+
+    def own(self, row: int) -> Sequence[tuple[str, str]]:
+        """Return the image's name and the packed name of each tensor that is an image's alone."""
+        return self._own.get(row, ())

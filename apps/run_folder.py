@@ -20,7 +20,7 @@ from .processes import is_first
 _FREE_TO_CHANGE = {"resume", "overwrite", "output", "workers", "fit.save_every", "cache_folder"}
 _PATHS = ("data", "weights")
 #: Options whose ``auto`` is settled when a run begins; its config.yaml has what they stand for.
-SETTLED = ("precision", "compile", "cache")
+SETTLED = ("precision", "compile", "cache", "cache_precision")
 #: What may lie in a folder before a run starts there: the split that it shall have, and what it was compared with.
 _KEPT = {"split.csv", "gain"}
 #: What tells a run's config.yaml from that of something else.
@@ -144,11 +144,16 @@ def start_run(run: RunFolder, options: TrainingOptions) -> None:
     make_folder(run.checkpoints)
 
 
-def check_writable(path: Path) -> None:
-    """Raise the error of a folder that can't be made or written to, without making it."""
+def check_writable(path: Path, *, chosen_by: str = "--output") -> None:
+    """Raise the error of a folder that can't be made or written to, without making it.
+
+    Args:
+        path: The folder.
+        chosen_by: The option that names another, for the message.
+    """
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise UserError(f"The folder '{path}' can't be written to. Choose another one: --output DIR.")
+        raise UserError(f"The folder '{path}' can't be written to. Choose another one: {chosen_by} DIR.")
 
 
 def make_folder(path: Path) -> Path:

@@ -11,16 +11,12 @@ replaced where that is asked for; a shard whose images, or their targets, have o
 computed is stale, and computed again.
 """
 
-import errno
-import fcntl
 import hashlib
 import json
 import math
-import os
-import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -31,7 +27,9 @@ from torch import Tensor
 
 from ..backbones.errors import UserError
 from ..datasets import FileState, Record
+from .placed_targets import PackedNames
 from .run_folder import holds_others, make_folder, replace_json, replacing
+from .shard_file import ShardFile
 
 FORMAT = 2
 
@@ -41,10 +39,11 @@ DTYPES: dict[DTypeName, torch.dtype] = {"fp32": torch.float32, "fp16": torch.flo
 #: Rows and bytes that a shard has at most, unless a single batch has more.
 _SHARD_ROWS = 256
 _SHARD_BYTES = 32 * 2**20
-_ABOUT = "store.json"
+ABOUT = "store.json"
 #: Begins the names of arrays that aren't features.
 _BESIDE = "beside/"
-_GO_ON = "run the same command again"
+#: Files that are open at once, of those whose rows are read.
+_OPEN_FILES = 64
 
 
 class Row(NamedTuple):
@@ -69,6 +68,7 @@ class FeatureStore:
         layers: The shape of each layer's features of one image.
         dtype: Of the arrays.
         shard_rows: How many rows a shard has; the last one may have fewer.
+        go_on: What to do after a disk was full, for the message.
         key: The SHA-256 of recipe, layers and dtype.
     """
 
@@ -86,8 +86,10 @@ class FeatureStore:
         self.folder, self.recipe, self.dtype = folder, dict(recipe), dtype
         self.layers = {name: tuple(shape) for name, shape in layers.items()}
         self.shard_rows = shard_rows
+        self.go_on = "run the same command again"
         self._rows = rows
-        self._opened: dict[int, Any] = {}
+        self._files: dict[int, tuple[ShardFile, PackedNames]] = {}
+        self._open_files: list[ShardFile] = []
         facts = json.dumps([FORMAT, self.recipe, self.layers, self.dtype], sort_keys=True)
         self.key = hashlib.sha256(facts.encode()).hexdigest()
 
@@ -124,8 +126,8 @@ class FeatureStore:
         if begun is not None and begun.get("key") == store.key:
             store.shard_rows = int(begun["shard_rows"])
             # but for the shards of images that are no longer there
-            cls.delete(folder, keeping={folder / _ABOUT, *map(store._path, range(len(store.shards)))})
-        elif begun is None and folder.exists() and holds_others(folder, {f"{_ABOUT}.part"}):
+            cls.delete(folder, keeping={folder / ABOUT, *map(store._path, range(len(store.shards)))})
+        elif begun is None and folder.exists() and holds_others(folder, {f"{ABOUT}.part"}):
             raise UserError(f"'{folder}' isn't empty and holds no feature store. Move it away, or choose another.")
         elif begun is not None and not replaces:
             changed = [key for key in store.recipe if begun.get("recipe", {}).get(key) != _plain(store.recipe[key])]
@@ -139,7 +141,7 @@ class FeatureStore:
         make_folder(folder)
         about = {"format": FORMAT, "key": store.key, "rows": rows, "shard_rows": store.shard_rows}
         about |= {"layers": {name: list(shape) for name, shape in store.layers.items()}, "dtype": dtype}
-        replace_json(folder / _ABOUT, {**about, "recipe": store.recipe})
+        replace_json(folder / ABOUT, {**about, "recipe": store.recipe})
         return store
 
     @classmethod
@@ -151,7 +153,7 @@ class FeatureStore:
         """
         about = _read_about(folder)
         if about is None or about.get("format") != FORMAT:
-            raise UserError(f"'{folder}' holds no feature store that this release can read: no sound {_ABOUT}.")
+            raise UserError(f"'{folder}' holds no feature store that this release can read: no sound {ABOUT}.")
         layers = {name: tuple(shape) for name, shape in about["layers"].items()}
         return cls(
             folder,
@@ -173,7 +175,7 @@ class FeatureStore:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without open files, which no other process can use."""
-        return {**self.__dict__, "_opened": {}}
+        return {**self.__dict__, "_files": {}, "_open_files": []}
 
     @property
     def shards(self) -> list[range]:
@@ -181,28 +183,30 @@ class FeatureStore:
         starts = range(0, self._rows, self.shard_rows)
         return [range(start, min(start + self.shard_rows, self._rows)) for start in starts]
 
-    def missing(self, records: Sequence[Record], *, with_targets: bool = False) -> list[int]:
+    def missing(self, records: Sequence[Record], annotations: Sequence[str] | None = None) -> list[int]:
         """Return the shards that have to be computed: absent, damaged, or of images that are others now.
 
         Args:
             records: The manifest, a record a row.
-            with_targets: Whether also those count of which the targets that move with the images are others now.
+            annotations: Of each record what its features' shard has to have been computed with; see ``Row``.
         """
         with ThreadPoolExecutor(max_workers=8) as pool:
             return [
                 shard
                 for shard, places in enumerate(self.shards)
-                if not self._is_current(shard, [records[place] for place in places], pool, with_targets)
+                if not self._is_current(shard, [records[place] for place in places], pool)
+                or (
+                    annotations
+                    and [row.annotation for row in self.rows(shard)] != annotations[places.start : places.stop]
+                )
             ]
 
-    def _is_current(self, shard: int, records: Sequence[Record], pool: ThreadPoolExecutor, with_targets: bool) -> bool:
+    def _is_current(self, shard: int, records: Sequence[Record], pool: ThreadPoolExecutor) -> bool:
         try:
             rows = self.rows(shard)
         except (OSError, SafetensorError, ValueError):
             return False
         if [row.name for row in rows] != [record.name for record in records]:
-            return False
-        if with_targets and [row.annotation for row in rows] != [record.annotation for record in records]:
             return False
         return all(pool.map(FileState.is_still, [row.state for row in rows], [record.path for record in records]))
 
@@ -227,12 +231,12 @@ class FeatureStore:
         Raises:
             UserError: The disk is full or the folder can't be written to.
         """
-        self._opened.pop(shard, None)
+        self._files.pop(shard, None)
         arrays = {name: features[name].to(DTYPES[self.dtype]).contiguous() for name in self.layers}
         arrays |= {f"{_BESIDE}{name}": tensor.contiguous() for name, tensor in (beside or {}).items()}
         listing = [[row.name, *row.state, row.error, row.annotation] for row in rows]
-        header = {"key": self.key, "rows": json.dumps(listing), "seconds": f"{seconds:.6f}"}
-        with replacing(self._path(shard), "wb", go_on=_GO_ON) as stream:
+        header = {"key": self.key, "rows": json.dumps(listing), "seconds": f"{seconds:015.6f}"}
+        with replacing(self._path(shard), "wb", go_on=self.go_on) as stream:
             stream.write(save(arrays, metadata=header))
 
     def rows(self, shard: int) -> list[Row]:
@@ -256,11 +260,16 @@ class FeatureStore:
         there = [shard for shard in range(len(self.shards)) if self._path(shard).is_file()]
         return sum(float(self._open(shard).metadata().get("seconds", 0)) for shard in there)
 
-    def beside(self, shard: int) -> dict[str, Tensor]:
-        """Return what a shard keeps beside its features, by name."""
-        opened = self._kept_open(shard)
-        names = [name for name in opened.keys() if name.startswith(_BESIDE)]  # it is no dict
-        return {name.removeprefix(_BESIDE): opened.get_tensor(name) for name in names}
+    def beside(self, place: int) -> dict[str, Tensor]:
+        """Return what is kept beside the features of an image, by name."""
+        shard, row = divmod(place, self.shard_rows)
+        file, names = self._file(shard)
+        found = {}
+        for name in names.shared:
+            array = file.arrays[f"{_BESIDE}{name}"]
+            found[name] = torch.empty(array.shape[1:], dtype=array.dtype)
+            file.read_row(f"{_BESIDE}{name}", row, found[name])
+        return found | {key: file.read(f"{_BESIDE}{name}") for key, name in names.own(row)}
 
     def features(self, shard: int, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Return the arrays of a shard, mapped into memory for as long as they are held."""
@@ -281,10 +290,33 @@ class FeatureStore:
         found = {name: torch.empty(len(places), *self.layers[name], dtype=DTYPES[self.dtype]) for name in names}
         for index, place in enumerate(places):
             shard, row = divmod(place, self.shard_rows)
-            opened = self._kept_open(shard)
+            file, _ = self._file(shard)
             for name in names:
-                found[name][index] = opened.get_slice(name)[row]
+                file.read_row(name, row, found[name][index])
         return found
+
+    def hold(self) -> None:
+        """Look into every shard now, so that one which another process writes later is refused and not read.
+
+        Raises:
+            OSError, ValueError, KeyError: One is absent, damaged or of another recipe.
+        """
+        for shard in range(len(self.shards)):
+            self._file(shard)
+
+    def _file(self, shard: int) -> tuple[ShardFile, PackedNames]:
+        if shard not in self._files:
+            file = ShardFile(self._path(shard))
+            if file.metadata.get("key") != self.key:
+                raise ValueError(f"{self._path(shard)} is of another recipe")
+            beside = (name.removeprefix(_BESIDE) for name in file.arrays if name.startswith(_BESIDE))
+            self._files[shard] = file, PackedNames(beside)
+        file, names = self._files[shard]
+        if file not in self._open_files:
+            self._open_files.append(file)
+            if len(self._open_files) > _OPEN_FILES:
+                self._open_files.pop(0).close()
+        return file, names
 
     @staticmethod
     def delete(folder: Path, *, keeping: Collection[Path] = ()) -> None:
@@ -294,16 +326,11 @@ class FeatureStore:
             folder: Of a store, perhaps of a half deleted one.
             keeping: Files to keep.
         """
-        for file in (*folder.glob("[0-9]*.safetensors"), *folder.glob("*.part"), folder / _ABOUT):
+        for file in (*folder.glob("[0-9]*.safetensors"), *folder.glob("*.part"), folder / ABOUT):
             if file not in keeping:
                 file.unlink(missing_ok=True)
         with suppress(OSError):
             folder.rmdir()
-
-    def _kept_open(self, shard: int) -> Any:
-        if shard not in self._opened:
-            self._opened[shard] = self._open(shard)
-        return self._opened[shard]
 
     def _open(self, shard: int) -> Any:
         # no file stays open, only a mapping into memory
@@ -330,62 +357,7 @@ def _plain(value: Any) -> Any:
 
 def _read_about(folder: Path) -> dict[str, Any] | None:
     try:
-        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return about if isinstance(about, dict) else None
-
-
-@contextmanager
-def writing_alone(folder: Path, *, chosen_by: str = "--output") -> Iterator[None]:
-    """Keep other processes from writing into a folder meanwhile; readers need no lock. The folder goes if it is empty.
-
-    Args:
-        folder: Made if it isn't there.
-        chosen_by: The option that names another folder, for messages.
-
-    Raises:
-        UserError: Another process is writing.
-    """
-    path = make_folder(folder) / "lock"
-    with path.open("w") as lock:
-        try:
-            # not flock, which loaders' workers inherit: they outlive a killed process by seconds
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            is_busy = error.errno in (errno.EAGAIN, errno.EACCES)
-            reason = (
-                "another process is writing there. Wait for it"
-                if is_busy
-                else f"{error.strerror}. Move to another disk"
-            )
-            raise UserError(f"'{folder}' can't be locked: {reason}, or choose another {chosen_by}.") from None
-        if not (path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno()))):
-            # the process that had it went in between, and took the file away
-            raise UserError(f"'{folder}' can't be locked: another process has just left it. Run the command again.")
-        try:
-            yield
-        finally:
-            path.unlink()
-            with suppress(OSError):  # not empty, or another process has begun
-                folder.rmdir()
-
-
-def free_bytes(folder: Path) -> int:
-    """Return the room on the disk on which a folder lies or will lie."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    return shutil.disk_usage(there).free
-
-
-def stored_bytes(folder: Path) -> int:
-    """Return the bytes of the files below a folder; 0 where there is none."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def size_text(count: int) -> str:
-    """Return a number of bytes as people read it, ``1.9 MiB``."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1024  # type: ignore[assignment]
-    return f"{count:.1f} TiB"

@@ -9,7 +9,8 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,20 +23,19 @@ from ..datasets.findings import count
 from ..datasets.stored import StoredDataset, StoredPicture
 from .config import TrainingOptions
 from .console import ImageProgress
-from .extraction import FeatureNetwork, fill, settle_form
-from .inputs import InputRecipe
-from .option_checks import frozen_epochs
-from .placed_targets import unpack
+from .disk_space import free_bytes, size_text, stored_bytes
+from .extraction import FeatureNetwork, KeptTargets, fill, full_reason, settle_form
+from .folder_lock import writing_alone
+from .inputs import InputRecipe, sample_records
+from .interruption import Interrupted
+from .option_checks import frozen_epochs, may_be_several
 from .processes import is_first
-from .run_folder import RunFolder, versions
-from .store import DTypeName, FeatureStore, free_bytes, row_bytes, size_text, stored_bytes, writing_alone
+from .run_folder import RunFolder, check_writable, versions
+from .store import ABOUT, DTypeName, FeatureStore, row_bytes
 from .task import Task
 
 if TYPE_CHECKING:
     from .fit import FitData
-
-#: Seconds between looks at what the first process has stored.
-_POLLING = 0.5
 
 
 class StoredLooks:
@@ -44,8 +44,15 @@ class StoredLooks:
     def __init__(self, stores: Sequence[FeatureStore], dataset: SampleDataset, canvas: tuple[int, int]) -> None:
         """Take complete stores, whose rows are the records of the data set."""
         self.canvas = canvas
-        self._stores, self._records = list(stores), dataset.records
-        self._shards: dict[tuple[int, int], list[StoredPicture | str]] = {}
+        self._stores = list(stores)
+        self._reasons = [
+            {
+                place: full_reason(row, record)
+                for place, (row, record) in enumerate(zip(store.manifest(), dataset.records, strict=True))
+                if row.error is not None
+            }
+            for store in self._stores
+        ]
 
     @property
     def views(self) -> int:
@@ -54,29 +61,18 @@ class StoredLooks:
 
     def pictures(self, view: int, places: Sequence[int]) -> list[StoredPicture | str]:
         """Return what is known of looks at some of the pictures, or why one couldn't be read."""
-        size = self._stores[view].shard_rows
-        return [self._shard(view, place // size)[place % size] for place in places]
+        reasons = self._reasons[view]
+        return [reasons.get(place) or _picture(self._stores[view].beside(place)) for place in places]
 
     def features(self, view: int, places: Sequence[int]) -> dict[str, Tensor]:
         """Return the features ``[len(places), ...]`` of looks at some of the pictures, by level."""
         return self._stores[view].read(places)
 
-    def _shard(self, view: int, shard: int) -> list[StoredPicture | str]:
-        if (view, shard) not in self._shards:
-            store = self._stores[view]
-            rows = store.rows(shard)
-            self._shards[view, shard] = [
-                f"{self._records[place].path}: {row.error}" if row.error is not None else _picture(beside)
-                for place, row, beside in zip(
-                    store.shards[shard], rows, unpack(store.beside(shard), len(rows)), strict=True
-                )
-            ]
-        return self._shards[view, shard]
-
 
 def _picture(beside: dict[str, Tensor]) -> StoredPicture:
-    sizes = [tuple(int(side) for side in beside.pop(name)) for name in ("original_size", "valid_size")]
-    return StoredPicture((sizes[0][0], sizes[0][1]), (sizes[1][0], sizes[1][1]), beside)
+    height, width = beside.pop("original_size").tolist()
+    valid_height, valid_width = beside.pop("valid_size").tolist()
+    return StoredPicture((height, width), (valid_height, valid_width), beside)
 
 
 @dataclass(frozen=True)
@@ -90,6 +86,8 @@ class StoringPlan:
         dtype: Of the arrays.
         views: How many looks at each training picture.
         folder: Where stores lie.
+        stores: Of each split the folder and the recipe of the store of each look.
+        size: The bytes of features, and about those of what lies beside them.
     """
 
     network: FeatureNetwork
@@ -98,14 +96,13 @@ class StoringPlan:
     dtype: DTypeName
     views: int
     folder: Path
+    stores: dict[str, list[tuple[Path, dict[str, Any]]]]
+    size: int
 
-    def count_looks(self, data: "FitData") -> int:
-        """Return how many looks at pictures are stored."""
-        return len(data.train.dataset) * self.views + len(data.val.dataset)
-
-    def size(self, data: "FitData") -> int:
-        """Return the bytes of all features."""
-        return self.count_looks(data) * row_bytes(self.shapes, self.dtype)
+    @property
+    def stored(self) -> int:
+        """The bytes of what is there by now."""
+        return sum(stored_bytes(folder) for each in self.stores.values() for folder, _ in each)
 
 
 def plan_storing(task: Task, data: "FitData", options: TrainingOptions, run: RunFolder) -> StoringPlan | None:
@@ -130,6 +127,7 @@ def plan_storing(task: Task, data: "FitData", options: TrainingOptions, run: Run
         print("without effect here: --cache-views; pictures look the same in each epoch")
     reason, plan = _hindrance(task, data, options), None
     if reason is None:
+        _refuse_folder(options)
         plan = _make_plan(task, data, options, run)
         reason = _lack_of_room(plan, data)
     if reason is None:
@@ -152,29 +150,35 @@ def store_features(task: Task, data: "FitData", plan: StoringPlan, options: Trai
 
     Raises:
         UserError: Of a picture that can't be read, or a disk that is full.
+        Interrupted: If a signal stopped it; the message says what was kept.
     """
     started = time.monotonic()
     canvas = InputRecipe.from_dict(task.description["inputs"]).canvas
-    loaders, stores = {}, {}
-    with ImageProgress(plan.count_looks(data)) as progress:
+    looked = len(data.train.dataset) * plan.views + len(data.val.dataset)
+    loaders, seconds = {}, {}
+    with ImageProgress(looked) as progress, _saying_what_is_kept(plan):
         for split, loader in {"train": data.train, "val": data.val}.items():
             assert isinstance(loader.dataset, SampleDataset)
-            stores[split] = _fill_split(split, loader.dataset, task, plan, options, progress)
-            looks = StoredLooks(stores[split], loader.dataset, canvas)
+            stores = _fill_split(loader.dataset, plan, plan.stores[split], options, progress)
+            looks = StoredLooks(stores, loader.dataset, canvas)
             loaders[split] = loader.reading(StoredDataset(loader.dataset, looks))
+            seconds[split] = sum(store.seconds() for store in stores)
     task.stored_entry = plan.entry
-    looked, size = plan.count_looks(data), plan.size(data)
-    if is_first():
-        computed, seconds = looked - progress.kept, time.monotonic() - started
-        rate = f"{computed:,} in {seconds:.1f} s ({computed / seconds:.1f} images/s)" if computed else "all were there"
-        print(f"stored features of {count(looked, 'image')}: {rate}; {size_text(size)}")
-    return replace(
-        data,
-        train=loaders["train"],
-        val=loaders["val"],
-        stored={"entry": plan.entry, "views": plan.views, "images": looked, "bytes": size, "dtype": plan.dtype},
-        stored_seconds={split: sum(store.seconds() for store in each) for split, each in stores.items()},
-    )
+    computed, took = looked - progress.kept, time.monotonic() - started
+    rate = f"{computed:,} in {took:.1f} s ({computed / took:.1f} images/s)" if computed else "all were there"
+    print(f"stored features of {count(looked, 'image')}: {rate}; {size_text(plan.stored)}")
+    facts = {"entry": plan.entry, "views": plan.views, "images": looked, "bytes": plan.stored, "dtype": plan.dtype}
+    facts["precision"] = plan.network.form.precision
+    return replace(data, train=loaders["train"], val=loaders["val"], stored=facts, stored_seconds=seconds)
+
+
+@contextmanager
+def _saying_what_is_kept(plan: StoringPlan) -> Iterator[None]:
+    try:
+        yield
+    except Interrupted as stop:
+        stop.add_note(f"stopped by {stop} while features were stored; what was computed is in '{plan.folder}'.")
+        raise
 
 
 def delete_features(options: TrainingOptions, run: RunFolder) -> None:
@@ -183,12 +187,31 @@ def delete_features(options: TrainingOptions, run: RunFolder) -> None:
         shutil.rmtree(run.features, ignore_errors=True)
 
 
+def _refuse_folder(options: TrainingOptions) -> None:
+    """Refuse to store features among the pictures, which would be looked for there next time.
+
+    Raises:
+        UserError: Saying so.
+    """
+    data = Path(options.data)
+    if options.cache_folder is None or not data.is_dir():
+        return
+    if Path(options.cache_folder).resolve().is_relative_to(data.resolve()):
+        raise UserError(
+            f"--cache-folder {options.cache_folder}: it lies in the data set '{options.data}'. Choose a folder "
+            "elsewhere."
+        )
+
+
 def _hindrance(task: Task, data: "FitData", options: TrainingOptions) -> str | None:
     """Return why a training can't read stored features, or why it isn't to."""
     datasets = [loader.dataset for loader in (data.train, data.val) if isinstance(loader.dataset, SampleDataset)]
     is_random = any(dataset.transform.is_random for dataset in datasets)
     reasons = {
         "--cache off": options.cache == "off",
+        "several processes train together, and one is enough for what is left to train: --devices 1": (
+            may_be_several(options)
+        ),
         f"--freeze {options.freeze} thaws the trunk": frozen_epochs(options.freeze) > 0,
         "nothing of the trunk is frozen; freeze it with --freeze all, or a part of it with a level such as c3": (
             options.freeze == "none"
@@ -206,101 +229,134 @@ def _hindrance(task: Task, data: "FitData", options: TrainingOptions) -> str | N
 
 
 def _make_plan(task: Task, data: "FitData", options: TrainingOptions, run: RunFolder) -> StoringPlan:
-    backbone, train = task.backbone, data.train.dataset
+    backbone, train, val = task.backbone, data.train.dataset, data.val.dataset
     assert isinstance(train, SampleDataset)
+    assert isinstance(val, SampleDataset)
     entry = None if backbone.is_frozen else options.freeze
     levels = backbone.levels if entry is None else backbone.stored_levels(entry)
-    network = FeatureNetwork(backbone.cut_copy(levels), pooling="none", options=options)
+    computing = replace(options, precision=options.cache_precision)
+    network = FeatureNetwork(backbone.cut_copy(levels), pooling="none", options=computing)
     inputs = InputRecipe.from_dict(task.description["inputs"])
     views = (options.cache_views or 1) if train.transform.is_random else 1
-    looks = [*train.records * views, *data.val.dataset.records]
-    network.form = settle_form(network.backbone, looks, inputs.transform(), options, canvas=inputs.canvas)
+    if options.sampling == "shuffle":  # else a picture that is drawn again takes the next look at it
+        views = min(views, options.epochs)
+    looks = [*train.records * views, *val.records]
+    network.form = settle_form(network.backbone, looks, inputs.transform(), computing, canvas=inputs.canvas)
     dtype = network.form.precision if options.cache_dtype == "auto" else options.cache_dtype
     folder = run.features if options.cache_folder is None else Path(options.cache_folder)
-    return StoringPlan(network, entry, network.shapes(inputs.canvas), dtype, views, folder)
+    shapes = network.shapes(inputs.canvas)
+    stores = {
+        split: _list_stores(folder / split, dataset, network, inputs, [shapes, dtype], views)
+        for split, dataset in {"train": train, "val": val}.items()
+    }
+    size = len(looks) * row_bytes(shapes, dtype) + views * _bytes_beside(train) + _bytes_beside(val)
+    if not all((store / ABOUT).is_file() for each in stores.values() for store, _ in each):
+        check_writable(folder, chosen_by="--cache-folder")
+    return StoringPlan(network, entry, shapes, dtype, views, folder, stores, size)
 
 
-def _lack_of_room(plan: StoringPlan, data: "FitData") -> str | None:
-    """Say what will be stored where, and return why there is no room for it."""
-    if not is_first():
-        return None
-    size, free = plan.size(data), free_bytes(plan.folder)
-    layers = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in plan.shapes.items())
-    views = f" in {plan.views} looks each" if plan.views > 1 else ""
-    print(
-        f"features to store: {layers}; {len(data.train.dataset):,} images{views} + {len(data.val.dataset):,}, "
-        f"{plan.dtype}: {size_text(size)} in {plan.folder}; free: {size_text(free)}"
-    )
-    there = stored_bytes(plan.folder)
-    if size - there <= free:
-        return None
-    return (
-        f"'{plan.folder}' needs {size_text(size - there)} more than the {size_text(free)} that are free there. Store "
-        "less (--cache-dtype bf16, fewer --cache-views), or elsewhere: --cache-folder DIR"
-    )
-
-
-def _fill_split(
-    split: str,
+def _list_stores(
+    name: Path,
     dataset: SampleDataset,
-    task: Task,
-    plan: StoringPlan,
-    options: TrainingOptions,
-    progress: ImageProgress,
-) -> list[FeatureStore]:
-    """Return the complete store of each look at a split's pictures; the first process computes what is missing."""
-    is_random = dataset.transform.is_random
-    stores = []
-    for view in range(plan.views if is_random else 1):
-        recipe = _recipe(dataset, task, plan.network)
-        if is_random:
-            recipe["view"] = {"seed": dataset.seed, "number": view}
-        facts = [recipe, plan.shapes, plan.dtype, [record.name for record in dataset.records]]
-        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
-        folder = plan.folder / f"{split}-{view}-{key}"
-        if is_first():
-            with writing_alone(plan.folder, chosen_by="--cache-folder"):
-                store = FeatureStore.create(
-                    folder,
-                    recipe,
-                    plan.shapes,
-                    dtype=plan.dtype,
-                    rows=len(dataset),
-                    batch_size=options.batch_size,
-                    replaces=True,
-                )
-                fill(
-                    store,
-                    plan.network,
-                    dataset.records,
-                    dataset.transform,
-                    options,
-                    draw=(dataset.seed, view),
-                    classes=dataset.encoder.classes,
-                    progress=progress,
-                )
-        else:
-            store = _await(folder, dataset)
-        stores.append(store)
-    return stores
+    network: FeatureNetwork,
+    inputs: InputRecipe,
+    facts: list[Any],
+    views: int,
+) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the folder and the recipe of the store of each look at a split.
 
-
-def _recipe(dataset: SampleDataset, task: Task, network: FeatureNetwork) -> dict[str, Any]:
-    return {
-        **network.recipe(InputRecipe.from_dict(task.description["inputs"])),
+    A folder is called by all that its features are a function of, besides the contents of files, and so two data sets,
+    or two recipes, never share one.
+    """
+    recipe = {
+        **network.recipe(inputs),
         "transform": repr(dataset.transform),
         "targets": {"classes": list(dataset.encoder.classes), "regions": dataset.encoder.draws_regions},
         "versions": versions(),
     }
+    paths = [str(record.path.absolute()) for record in dataset.records]
+    is_random, found = dataset.transform.is_random, []
+    for view in range(views if is_random else 1):
+        look = {**recipe, "view": {"seed": dataset.seed, "number": view}} if is_random else recipe
+        key = hashlib.sha256(json.dumps([look, *facts, paths], sort_keys=True).encode()).hexdigest()[:12]
+        found.append((name.with_name(f"{name.name}-{view}-{key}"), look))
+    return found
 
 
-def _await(folder: Path, dataset: SampleDataset) -> FeatureStore:
-    """Return a store that the first process fills, once it is whole."""
-    while True:
-        try:
-            store = FeatureStore.open(folder)
-            if not store.missing(dataset.records, with_targets=True):
-                return store
-        except UserError:  # it isn't begun yet
-            pass
-        time.sleep(_POLLING)
+def _bytes_beside(dataset: SampleDataset) -> int:
+    """Return about how much room the targets take that move with the pictures of a split, by the first of them."""
+    dataset.encodes = False
+    samples = sample_records(dataset)
+    dataset.encodes = True
+    size = sum(int(tensor.nbytes) for sample in samples for tensor in sample.targets.values())
+    return len(dataset) * size // max(1, len(samples))
+
+
+def _lack_of_room(plan: StoringPlan, data: "FitData") -> str | None:
+    """Say what will be stored where, and return why there is no room for it."""
+    free, needed = free_bytes(plan.folder), plan.size - plan.stored
+    layers = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in plan.shapes.items())
+    views = f" in {plan.views} looks each" if plan.views > 1 else ""
+    print(
+        f"features to store: {layers}; {len(data.train.dataset):,} images{views} + {len(data.val.dataset):,}, "
+        f"{plan.dtype}: {size_text(plan.size)} in {plan.folder}; free: {size_text(free)}"
+    )
+    if needed <= free:
+        return None
+    return (
+        f"'{plan.folder}' needs {size_text(needed)} more, and {size_text(free)} are free there. Store less "
+        "(--cache-dtype bf16, fewer --cache-views), or elsewhere: --cache-folder DIR"
+    )
+
+
+def _fill_split(
+    dataset: SampleDataset,
+    plan: StoringPlan,
+    listed: Sequence[tuple[Path, dict[str, Any]]],
+    options: TrainingOptions,
+    progress: ImageProgress,
+) -> list[FeatureStore]:
+    """Return the complete store of each look at a split's pictures, after computing what is missing."""
+    targets = KeptTargets(dataset.encoder.classes, [record.annotation for record in dataset.records])
+    stores = []
+    for view, (folder, recipe) in enumerate(listed):
+        if (whole := _find_whole(folder, dataset, targets)) is not None:
+            progress.keep(len(whole), of=len(whole))
+            stores.append(whole)
+            continue
+        with writing_alone(plan.folder, name=f"{folder.name}.lock", waits=True):
+            store = FeatureStore.create(
+                folder,
+                recipe,
+                plan.shapes,
+                dtype=plan.dtype,
+                rows=len(dataset),
+                batch_size=options.batch_size,
+                replaces=True,
+            )
+            store.go_on = "go on with --resume"
+            fill(
+                store,
+                plan.network,
+                dataset.records,
+                dataset.transform,
+                options,
+                draw=(dataset.seed, view),
+                targets=targets,
+                progress=progress,
+            )
+            store.hold()
+        stores.append(store)
+    return stores
+
+
+def _find_whole(folder: Path, dataset: SampleDataset, targets: KeptTargets) -> FeatureStore | None:
+    """Return a store that lacks nothing, which may lie where nothing can be written; None for one that has to be."""
+    try:
+        store = FeatureStore.open(folder)
+        if len(store) != len(dataset) or store.missing(dataset.records, targets.annotations):
+            return None
+        store.hold()
+    except (UserError, OSError, ValueError, KeyError):
+        return None
+    return store

@@ -9,12 +9,14 @@ from pathlib import Path
 from ...datasets import DataError
 from ..config import canvas_of
 from ..console import ImageProgress
+from ..disk_space import size_text
 from ..extraction import FeatureNetwork, fill, settle_form
 from ..fast_trunk import Form
+from ..folder_lock import writing_alone
 from ..inputs import InputRecipe, check_images, make_recipe
 from ..interruption import Interrupted
 from ..run_folder import replace_json, replacing
-from ..store import FeatureStore, size_text, writing_alone
+from ..store import FeatureStore
 from .assembly import make_export
 from .files import kind_of, read_recipe
 from .options import ExtractOptions

@@ -11,10 +11,11 @@ import torch
 from ...backbones import UserError, build_backbone
 from ...datasets import DataError
 from ..config import canvas_of
+from ..disk_space import free_bytes, size_text, stored_bytes
 from ..extraction import FeatureNetwork
 from ..inputs import InputRecipe
 from ..run_folder import versions
-from ..store import free_bytes, row_bytes, size_text, stored_bytes
+from ..store import row_bytes
 from .options import ExtractOptions
 from .source import Source
 from .table import COLUMNS, SEPARATOR

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from onetrunk.apps import store as store_module
-from onetrunk.apps.store import FeatureStore, Row, writing_alone
+from onetrunk.apps.folder_lock import writing_alone
+from onetrunk.apps.store import FeatureStore, Row
 from onetrunk.backbones import UserError
 from onetrunk.datasets import FileState, Record
 from onetrunk.datasets.file_state import read_signature, state_of

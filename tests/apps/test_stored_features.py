@@ -3,19 +3,25 @@
 import csv
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from onetrunk.apps.cli import main
+from onetrunk.apps.store import FeatureStore, Row
 from onetrunk.backbones import Backbone
+from onetrunk.backbones.errors import UserError
+from onetrunk.datasets.file_state import read_signature, state_of
 from PIL import Image
 from safetensors.torch import load_file
 
 #: AdamW's first steps have the size of the learning rate however small the gradient, and so would blow up rounding.
 COMMON = (
     "--backbone timm/test_resnet --weights none --batch-size 8 --workers 0 --device cpu --epochs 3 "
-    "--learning-rate 0.005 --optim.trunk-factor 1 --optim.name sgd"
+    "--learning-rate 0.0005 --optim.trunk-factor 1 --optim.name sgd"
 )
 #: App -> its data's fixture and the words behind COMMON.
 APPS = {
@@ -50,7 +56,9 @@ def assert_same_model(run: Path, other: Path) -> None:
     found, expected = (load_file(each / "model" / "model.safetensors") for each in (run, other))
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+        torch.testing.assert_close(
+            found[name], tensor, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
     metrics, others = card_of(run)["metrics"], card_of(other)["metrics"]
     for name, figure in others.items():
         assert metrics[name]["value"] == pytest.approx(figure["value"], abs=1e-4), name
@@ -77,7 +85,7 @@ def test_stored_features_make_the_model_that_pictures_make(
 @pytest.mark.parametrize("app", ["classification", "segmentation", "detection"])
 def test_views_are_the_same_looks_stored_or_not(app: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     data = request.getfixturevalue(APPS[app][0])
-    words = "--freeze all --cache-views 2 --augment.color-jitter 0.4"
+    words = "--freeze all --cache-views 2 --augment.color-jitter 0.4 --learning-rate 0.02"
     assert train(app, data, tmp_path / "stored", words) == 0
     assert train(app, data, tmp_path / "pictures", f"{words} --cache off") == 0
     assert_same_model(tmp_path / "stored", tmp_path / "pictures")
@@ -192,6 +200,7 @@ def test_unreadable_pictures_are_left_out_and_named(pictures: Path, tmp_path: Pa
         ("--freeze none", r"nothing of the trunk is frozen; freeze it with --freeze all"),
         ("--freeze until:1", r"--freeze until:1 thaws the trunk"),
         ("--freeze all", r"pictures look different in each epoch\. .* --cache-views 4, or leave augmentation out"),
+        (f"--freeze all {PLAIN} --devices 2", r"several processes train together, and one is enough"),
         (f"--freeze all {PLAIN} --augment.mixup 0.2", r"mixup and cutmix mix pictures"),
     ],
 )
@@ -215,9 +224,7 @@ def test_a_disk_without_room(
     monkeypatch.setattr("onetrunk.apps.stored_features.free_bytes", lambda folder: 1000)
     words = f"--freeze all {PLAIN}"
     assert train("classification", pictures, tmp_path / "on", f"{words} --cache on") == 2
-    assert re.search(
-        r"--cache on: '.*features' needs .* more than the 1000 bytes that are free", capsys.readouterr().err
-    )
+    assert re.search(r"--cache on: '.*features' needs .* more, and 1000 bytes are free there", capsys.readouterr().err)
     assert train("classification", pictures, tmp_path / "auto", words) == 0
     assert "features aren't stored: '" in capsys.readouterr().out
 
@@ -225,3 +232,102 @@ def test_a_disk_without_room(
 def test_views_are_counted_from_one(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("classification", pictures, tmp_path / "run", "--freeze all --cache-views 0") == 2
     assert re.search(r"--cache-views takes 1 or more, not 0", capsys.readouterr().err)
+
+
+def copy_of(pictures: Path, data: Path) -> Path:
+    shutil.copytree(pictures, data)
+    return data
+
+
+def test_data_sets_with_the_same_names_keep_their_own_features(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (copy_of(pictures, tmp_path / name) for name in ("first", "second"))
+    words = f"--freeze all {PLAIN} --cache-folder {tmp_path / 'features'}"
+    for place, data in enumerate((first, second, first)):
+        capsys.readouterr()
+        assert train("classification", data, tmp_path / f"run-{place}", words) == 0
+    assert "images: all were there" in capsys.readouterr().out
+    assert len(list((tmp_path / "features").glob("train-0-*"))) == 2
+
+
+def test_a_picture_that_is_drawn_again_takes_the_next_look(pictures: Path, tmp_path: Path) -> None:
+    words = "--freeze all --cache-views 2 --sampling balanced"
+    assert train("classification", pictures, tmp_path / "stored", words) == 0
+    assert train("classification", pictures, tmp_path / "pictures", f"{words} --cache off") == 0
+    assert_same_model(tmp_path / "stored", tmp_path / "pictures")
+
+
+def test_no_more_looks_are_stored_than_there_are_epochs(pictures: Path, tmp_path: Path) -> None:
+    assert train("classification", pictures, tmp_path / "run", "--freeze all --cache-views 7") == 0
+    assert card_of(tmp_path / "run")["details"]["training"]["stored"]["views"] == 3
+
+
+def test_who_comes_second_waits(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"--freeze all {PLAIN} --cache-folder {tmp_path / 'features'}"
+    assert train("classification", pictures, tmp_path / "first", words) == 0
+    (store,) = (tmp_path / "features").glob("val-0-*")
+    next(store.glob("0*.safetensors")).unlink()  # something has to be written
+    script = (
+        "import sys, time; from pathlib import Path; from onetrunk.apps.folder_lock import writing_alone\n"
+        "with writing_alone(Path(sys.argv[1]), name=sys.argv[2]): print('locked', flush=True); time.sleep(2)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "features"), f"{store.name}.lock"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        assert train("classification", pictures, tmp_path / "second", words) == 0
+    assert "waiting for another command that stores features in" in capsys.readouterr().out
+
+
+def test_a_whole_folder_that_nothing_can_be_written_to_is_read(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = f"--freeze all {PLAIN} --cache-folder {tmp_path / 'features'}"
+    assert train("classification", pictures, tmp_path / "first", words) == 0
+    monkeypatch.setattr("onetrunk.apps.stored_features.writing_alone", None)
+    monkeypatch.setattr("onetrunk.apps.stored_features.check_writable", None)
+    assert train("classification", pictures, tmp_path / "second", words) == 0
+
+
+def test_a_store_that_another_command_writes_anew_is_refused(tmp_path: Path) -> None:
+    recipe, layers = {"trunk": "any"}, {"c1": (4,)}
+    image = tmp_path / "image"
+    image.write_bytes(b"x")
+
+    def fill(value: float, rows: int = 4) -> FeatureStore:
+        store = FeatureStore.create(
+            tmp_path / "store", recipe, layers, dtype="fp32", rows=rows, batch_size=2, replaces=True
+        )
+        for shard, places in enumerate(store.shards):
+            listing = [Row(str(place), state_of(read_signature(image), b"x"), None) for place in places]
+            store.write(shard, listing, {"c1": torch.full((len(places), 4), value)})
+        return store
+
+    store = fill(1.0)
+    store.hold()
+    for file, _ in store._files.values():
+        file.close()  # as if many others had been read since
+    fill(2.0)
+    with pytest.raises(UserError, match=r"was written anew while it was read: another command stores features"):
+        store.read([0, 3])
+
+
+def test_features_among_the_pictures_are_refused(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = copy_of(pictures, tmp_path / "data")
+    words = f"--freeze all {PLAIN} --cache-folder {data / 'features'}"
+    assert train("classification", data, tmp_path / "run", words) == 2
+    assert re.search(r"--cache-folder .*: it lies in the data set '.*'\. Choose a folder", capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cache_folder_that_is_a_file_is_named_before_anything_is_written(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("text")
+    words = f"--freeze all {PLAIN} --cache-folder {tmp_path / 'file'}"
+    assert train("classification", pictures, tmp_path / "run", words) == 2
+    assert re.search(r"'.*file' can't be written to. Choose another one: --cache-folder", capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()

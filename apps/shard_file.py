@@ -1,0 +1,115 @@
+"""Reading single rows of a safetensors file without mapping it into memory.
+
+Pages of a mapped file count as the process's own: a training on maps would seem to take all the memory that its store
+takes room. The format is eight bytes with the header's length, the header as JSON, then the tensors' bytes
+(https://huggingface.co/docs/safetensors, "Format").
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..backbones.errors import UserError
+
+_DTYPES = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "BOOL": torch.bool},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8},
+}
+
+
+class _Array(NamedTuple):
+    """Where a tensor lies: its dtype, its shape, and its first byte in the file."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+
+
+class ShardFile:
+    """A file of which rows are read; it stays the one that was first opened, or is refused.
+
+    Attributes:
+        arrays: Dtype, shape and place of each tensor.
+        metadata: What the header says besides.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the header, and keep the file open.
+
+        Raises:
+            OSError, ValueError, KeyError: There is no such file, or it is none of safetensors.
+        """
+        self._path = path
+        self._descriptor: int | None = os.open(path, os.O_RDONLY)
+        self._identity = _identity(self._descriptor)
+        length = int.from_bytes(os.pread(self._descriptor, 8, 0), "little")
+        header: dict[str, Any] = json.loads(os.pread(self._descriptor, length, 8))
+        self.metadata: dict[str, str] = header.pop("__metadata__", {})
+        self.arrays = {
+            name: _Array(_DTYPES[facts["dtype"]], tuple(facts["shape"]), 8 + length + facts["data_offsets"][0])
+            for name, facts in header.items()
+        }
+
+    def close(self) -> None:
+        """Close the file; reading opens it again."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __del__(self) -> None:
+        """Close the file."""
+        if getattr(self, "_descriptor", None) is not None:
+            self.close()
+
+    def read_row(self, name: str, row: int, into: Tensor) -> None:
+        """Read a row of a tensor ``[rows, ...]``.
+
+        Args:
+            name: The tensor.
+            row: Its place along the first dimension.
+            into: Contiguous, of its dtype and of the shape of a row.
+
+        Raises:
+            UserError: The file is damaged, or another one by now.
+        """
+        array = self.arrays[name]
+        size = array.dtype.itemsize * math.prod(array.shape[1:])
+        self._read(array.start + row * size, into)
+
+    def read(self, name: str) -> Tensor:
+        """Return a whole tensor.
+
+        Raises:
+            UserError: The file is damaged, or another one by now.
+        """
+        array = self.arrays[name]
+        found = torch.empty(array.shape, dtype=array.dtype)
+        self._read(array.start, found)
+        return found
+
+    def _read(self, start: int, into: Tensor) -> None:
+        if into.numel() == 0:
+            return
+        if self._descriptor is None:
+            self._descriptor = os.open(self._path, os.O_RDONLY)
+            if _identity(self._descriptor) != self._identity:
+                raise UserError(
+                    f"'{self._path}' was written anew while it was read: another command stores features of changed "
+                    "files there. Go on with --resume, or give each a --cache-folder of its own."
+                )
+        memory = into.reshape(-1).view(torch.uint8).numpy().data
+        while memory:
+            count = os.preadv(self._descriptor, [memory], start)
+            if not count:
+                raise UserError(f"'{self._path}' is damaged: it ends too early. Delete it and run the command again.")
+            memory, start = memory[count:], start + count
+
+
+def _identity(descriptor: int) -> tuple[int, int, int]:
+    status = os.fstat(descriptor)
+    return status.st_ino, status.st_size, status.st_mtime_ns
