@@ -31,6 +31,7 @@ class FixedState:
             is_left_out: Not so of checkpoints that hold more than one state.
         """
         self._path, self._backbone, self._is_left_out = path, backbone, is_left_out
+        self._fingerprint = ""
 
     def write(self, task: nn.Module) -> None:
         """Write what is frozen of a task, if anything is.
@@ -38,7 +39,7 @@ class FixedState:
         Raises:
             UserError: The disk is full or the folder can't be written to.
         """
-        names = self._names()
+        names, self._fingerprint = self._names(), self._backbone.frozen_fingerprint()
         self._path.unlink(missing_ok=True)
         if names:
             state = {name: tensor for name, tensor in task.state_dict().items() if name in names}
@@ -54,11 +55,21 @@ class FixedState:
         if not self._path.is_file():
             return False
         task.load_state_dict({**task.state_dict(), **self.put_back({})})
+        self._fingerprint = self._backbone.frozen_fingerprint()
         return True
 
     def leave_out(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return a task's state without what is frozen now, as far as that was written."""
+        """Return a task's state without what is frozen now, as far as that was written.
+
+        Raises:
+            RuntimeError: It isn't what was written: something frozen was trained, and would go unnoticed.
+        """
         names = self._names() if self._is_left_out and self._path.is_file() else frozenset()
+        found = self._backbone.frozen_fingerprint() if names and self._fingerprint else self._fingerprint
+        if found != self._fingerprint:
+            raise RuntimeError(
+                f"what is frozen of the trunk changed: SHA-256 {self._fingerprint} before, {found} after"
+            )
         return {name: tensor for name, tensor in state.items() if name not in names}
 
     def put_back(self, state: Mapping[str, Tensor]) -> dict[str, Any]:

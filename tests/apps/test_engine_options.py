@@ -82,9 +82,10 @@ def test_a_trunk_is_thawed_whole(pictures: Path, tmp_path: Path, capsys: pytest.
     assert "parameters are trained, the trunk's from epoch 2 on\n" in capsys.readouterr().out
     assert train(pictures, tmp_path / "frozen", "--freeze", "all") == 0
     thawed, frozen = (
-        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for name in ("thawed", "frozen")
+        torch.load(tmp_path / name / "checkpoints" / file, weights_only=True)
+        for name, file in (("thawed", "last.ckpt"), ("frozen", "fixed.ckpt"))
     )
+    thawed = thawed["state_dict"]
     moved = {key for key in thawed if key.startswith("backbone.") and not torch.equal(thawed[key], frozen[key])}
     assert {key for key in thawed if key.endswith(("running_mean", "conv1.weight"))} <= moved
 
@@ -128,8 +129,15 @@ def test_file_names_of_another_encoding_are_kept(pictures: Path, tmp_path: Path)
     assert main([*words, "--device", "cpu"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", r"what is frozen of the trunk changed: SHA-256 .* before, .* after"),  # at the first checkpoint
+        ("--optim.ema 0.9", r"the frozen trunk changed: SHA-256 .* when thawed"),
+    ],
+)
 def test_a_trunk_that_changes_while_it_is_frozen_stops_the_run(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: str, message: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from onetrunk.backbones import Backbone
 
@@ -137,8 +145,8 @@ def test_a_trunk_that_changes_while_it_is_frozen_stops_the_run(
         return torch.nn.Module.train(self, mode)
 
     monkeypatch.setattr(Backbone, "train", thaw)
-    with pytest.raises(RuntimeError, match=r"the frozen trunk changed: SHA-256 .* when thawed"):
-        train(pictures, tmp_path / "run", "--freeze", "until:1")
+    with pytest.raises(RuntimeError, match=message):
+        train(pictures, tmp_path / "run", "--freeze", "until:1", *words.split())
 
 
 def test_an_average_of_the_weights_leaves_a_frozen_trunk_as_it_is(pictures: Path, tmp_path: Path) -> None:
