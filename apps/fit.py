@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -33,7 +33,7 @@ from .outputs import write_evaluation
 from .processes import is_first
 from .run_folder import SETTLED, RunFolder, read_config, start_run
 from .schedule import RatePlan
-from .stored_features import delete_features, plan_storing, store_features
+from .stored_features import StoringPlan, delete_features, plan_storing, store_features
 from .task import Task
 from .thaw import Thaw
 from .trainer import check_devices, count_trained, evaluate, make_trainer, measure_cost, running_together
@@ -104,22 +104,14 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
     """
     started = time.monotonic()
     check_devices(options)
-    if options.cache_precision == "auto":
-        options = replace(options, cache_precision=options.precision)  # as it was given, not as training settles it
-    options = _settle(options, task, run)
+    task.fixed = FixedState(run.fixed, task.backbone, is_left_out=options.optim.ema is None)
+    # before anything is computed with it: the weights' own file may be another by now
+    is_restored = options.resume and task.fixed.restore(task)
+    options, plan = _settle(options, task, data, run)
     task.learning_rate, task.optim = options.learning_rate, options.optim
     if options.fit.channels_last:
         task.use_channels_last()
     bad_data = BadData(options.bad_data)
-    task.fixed = FixedState(run.fixed, task.backbone, is_left_out=options.optim.ema is None)
-    # before anything is computed with it: the weights' own file may be another by now
-    is_restored = options.resume and task.fixed.restore(task)
-    plan = plan_storing(task, data, options, run)
-    is_stored = plan is not None
-    options = replace(options, cache="on" if is_stored else "off")
-    if plan is not None:
-        form = plan.network.form
-        options = replace(options, compile="on" if form.is_compiled else "off", cache_precision=form.precision)
     with _ending_well(run, data):
         if is_first():
             start_run(run, options)
@@ -128,34 +120,20 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
             if not is_restored:
                 task.fixed.write(task)
         if plan is not None:
-            data, plan = store_features(task, data, plan, options), None  # its copies of the trunk aren't needed now
-            if options.fit.compile:
-                print("without effect here: --fit.compile; training goes on from stored features")
+            data = store_features(task, data, plan, options)
+            del plan  # and with it copies of the trunk
         elif options.fit.compile:
             task.backbone.compile(dynamic=False)
         trained = _train(task, data, options, run, bad_data)
         if run.best.is_file():
             best = torch.load(run.best, map_location="cpu", weights_only=True)["state_dict"]
-            task.load_state_dict(best if task.fixed is None else task.fixed.put_back(best))
+            task.load_state_dict(task.fixed.put_back(best))
         trunk, parameters = _prove(task, trained, options), count_trained(task)
         task.backbone.merge()
-        if not is_stored:
-            inputs = InputRecipe.from_dict(task.description["inputs"])
-            options = prepare(task, data.val.dataset.records, inputs, options)
-        facts = finish(task, data.val, options) if finish else {}
-        evaluation, seconds = evaluate(task, data.val, options)
-        stored = {} if data.stored is None else {"stored": data.stored}
-        evaluation.details.update(facts, training={**trained.facts, **stored})
-        # with that of the trunk, which an evaluation of its own spends as well
-        seconds += data.stored_seconds.get("val", 0.0)
-        cost = measure_cost(
-            task,
-            evaluation,
-            seconds=seconds,
-            total=time.monotonic() - started,
-            trained=parameters,
-            options=options,
-        )
+        evaluation, seconds = _evaluate_best(task, data, options, finish)
+        evaluation.details["training"] = {**trained.facts, **({} if data.stored is None else {"stored": data.stored})}
+        total = time.monotonic() - started
+        cost = measure_cost(task, evaluation, seconds=seconds, total=total, trained=parameters, options=options)
         card = make_card(
             evaluation,
             task=str(task.description["task"]),
@@ -169,6 +147,20 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
             _write(run, task, card, evaluation, data.val_contents)
         delete_features(options, run)
     return card
+
+
+def _evaluate_best(
+    task: Task, data: FitData, options: TrainingOptions, finish: Finish | None
+) -> tuple[Evaluation, float]:
+    """Return the evaluation of the best weights on the validation split, and the seconds that it took or would take."""
+    if data.stored is None:
+        inputs = InputRecipe.from_dict(task.description["inputs"])
+        options = prepare(task, data.val.dataset.records, inputs, options)
+    facts = finish(task, data.val, options) if finish else {}
+    evaluation, seconds = evaluate(task, data.val, options)
+    evaluation.details.update(facts)
+    # with those of the trunk, which an evaluation of its own spends as well
+    return evaluation, seconds + data.stored_seconds.get("val", 0.0)
 
 
 def show_finished(run: RunFolder) -> Card:
@@ -221,12 +213,24 @@ def _write(run: RunFolder, task: Task, card: Card, evaluation: Evaluation, conte
     print_card(card, where=run.card)
 
 
-def _settle(options: TrainingOptions, task: Task, run: RunFolder) -> TrainingOptions:
-    """Choose what ``auto`` stands for once, at the run's beginning; a resumed run keeps the choice."""
+def _settle(
+    options: TrainingOptions, task: Task, data: FitData, run: RunFolder
+) -> tuple[TrainingOptions, StoringPlan | None]:
+    """Choose what ``auto`` stands for and what is stored, once, when a run begins; a resumed run keeps the choice."""
     if options.resume and run.holds_run:
         config = read_config(run)
-        return replace(options, **{name: config[name] for name in SETTLED if name in config})
-    return replace(options, precision=choose_precision(options.precision, choose_device(options.device), task.backbone))
+        options = replace(options, **{name: config[name] for name in SETTLED if name in config})
+    else:
+        is_open = options.cache_precision == "auto"  # as it was given, not as training settles it
+        precision = choose_precision(options.precision, choose_device(options.device), task.backbone)
+        storing = options.precision if is_open else options.cache_precision
+        options = replace(options, precision=precision, cache_precision=storing)
+    plan = plan_storing(task, data, options, run)
+    if plan is None:
+        return replace(options, cache="off"), None
+    form = plan.network.form
+    compiling: Literal["on", "off"] = "on" if form.is_compiled else "off"
+    return replace(options, cache="on", compile=compiling, cache_precision=form.precision), plan
 
 
 def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, bad_data: BadData) -> Trained:

@@ -153,6 +153,8 @@ def store_features(task: Task, data: "FitData", plan: StoringPlan, options: Trai
         Interrupted: If a signal stopped it; the message says what was kept.
     """
     started = time.monotonic()
+    if options.fit.compile:
+        print("without effect here: --fit.compile; training goes on from stored features")
     canvas = InputRecipe.from_dict(task.description["inputs"]).canvas
     looked = len(data.train.dataset) * plan.views + len(data.val.dataset)
     loaders, seconds = {}, {}
