@@ -50,7 +50,7 @@ def test_one_failing_script_is_reported_and_the_rest_goes_on(tmp_path, monkeypat
     (tmp_path / "bad.py").write_text("import sys\nprint('begun')\nsys.exit('no such pictures')\n")
     (tmp_path / "good.py").write_text("import sys\nprint('ratio', sys.argv[1])\n")
     monkeypatch.setattr(run_all, "HERE", tmp_path)
-    monkeypatch.setattr(run_all, "SCRIPTS", {"bad": "", "good": "4.2"})
+    monkeypatch.setattr(run_all, "SCRIPTS", {"bad": ("",), "good": ("4.2", "7")})
     results = tmp_path / "RESULTS.md"
     monkeypatch.setattr(sys, "argv", ["run_all.py", "--output", str(results)])
     assert run_all.main() == 1
@@ -61,6 +61,7 @@ def test_one_failing_script_is_reported_and_the_rest_goes_on(tmp_path, monkeypat
     assert "begun\nFAILED with exit code 1:\nno such pictures" in text
     assert "## good\n\n`python benchmarks/good.py 4.2`" in text
     assert "```\nratio 4.2\n```" in text
+    assert "```\nratio 7\n```" in text  # each of a script's sizes has its section
 
     monkeypatch.setattr(sys, "argv", ["run_all.py", "--only", "good", "--output", str(results)])
     assert run_all.main() == 0
