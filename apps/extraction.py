@@ -16,8 +16,8 @@ from .checkpoints import bad_images_error
 from .config import ComputeOptions
 from .console import ImageProgress
 from .divergence import is_finite
-from .fast_trunk import ChosenPrecision, FastTrunk, Form, choose_form
-from .hardware import Precision, choose_device, choose_precision
+from .fast_trunk import FastTrunk, Form, choose_form, usual_precision
+from .hardware import choose_device
 from .inputs import InputRecipe, make_loader, sample_pictures
 from .option_checks import may_be_several
 from .placed_targets import pack
@@ -50,7 +50,7 @@ class FeatureNetwork:
     def __init__(self, backbone: Backbone, *, pooling: Pooling, options: ComputeOptions) -> None:
         """Take the trunk; its form is the usual one for the options until another is chosen."""
         self.device = choose_device(options.device)
-        self.form = Form(_usual(options.precision, self.device, backbone), options.compile == "on")
+        self.form = Form(usual_precision(options.precision, self.device, backbone), options.compile == "on")
         self.pooling: Pooling = pooling
         self.backbone = backbone.eval()
         self._batch_size = options.batch_size
@@ -110,7 +110,7 @@ def settle_form(
         canvas: Height and width of the canvas.
     """
     device = choose_device(options.device)
-    usual = Form(_usual(options.precision, device, backbone), options.compile == "on")
+    usual = Form(usual_precision(options.precision, device, backbone), options.compile == "on")
     if may_be_several(options):  # which might measure differently
         return usual
     sample = sample_pictures(records, transform, channels=backbone.in_channels)
@@ -127,10 +127,6 @@ def settle_form(
         sample=sample,
     )
     return form if is_open else replace(form, is_compiled=options.compile == "on")
-
-
-def _usual(precision: Precision, device: torch.device, backbone: Backbone) -> ChosenPrecision:
-    return "bf16" if choose_precision(precision, device, backbone) == "bf16" else "fp32"
 
 
 def pool(level: Tensor, pooling: Pooling) -> Tensor:

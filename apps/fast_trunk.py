@@ -46,7 +46,7 @@ class FastTrunk:
     It keeps a copy, so that what is trained later doesn't reach it.
 
     Attributes:
-        backbone: The copy, with batch norms folded.
+        backbone: The copy, with batch norms folded where that is faster.
         form: How it runs; no longer compiled where that turned out to be impossible.
         folded: How many batch norms were folded.
         device: Where it runs.
@@ -66,7 +66,8 @@ class FastTrunk:
                 that nothing is compiled twice.
         """
         self.device, self.form = device, form
-        self.backbone = inference_copy(backbone).to(device)
+        # uncompiled, a GPU adds a bias more slowly than it computes a norm (docs/architecture.md)
+        self.backbone = inference_copy(backbone, folds=form.is_compiled or device.type != "cuda").to(device)
         self.folded = count_norms(backbone.network) - count_norms(self.backbone.network)
         if form.precision == "bf16":
             narrow_weights(self.backbone.network)
@@ -145,7 +146,7 @@ def choose_form(
     """Return the form in which a trunk is fastest, by measuring it for a second or two.
 
     What was measured is kept in the user's cache, so that the next command with the same trunk, canvas and batch size
-    measures nothing. Few pictures aren't worth measuring: they take fp32.
+    measures nothing. Few pictures aren't worth measuring: they take what training would take.
     Compilation is tried in long runs only, and chosen where it saves more time than it takes.
 
     Args:
@@ -159,7 +160,8 @@ def choose_form(
     """
     allowed = _allowed(precision, device)
     if images < (FEW_TO_COMPILE if len(allowed) == 1 else FEW_IMAGES):
-        return Form(allowed[0])  # also where more is known: what ran before changes no result
+        # also where more is known: what ran before changes no result
+        return Form(usual_precision(precision, device, backbone))
 
     def make(chosen: ChosenPrecision, is_compiled: bool) -> FastTrunk:
         return FastTrunk(backbone, Form(chosen, is_compiled), device=device, canvas=canvas, batch_size=batch_size)
@@ -168,6 +170,11 @@ def choose_form(
     calibration = Calibration(backbone, make, device=device, allowed=allowed, sample=sample, conditions=conditions)
     fastest = calibration.fastest()
     return Form(fastest, calibration.compiling_pays(fastest, images))
+
+
+def usual_precision(precision: Precision, device: torch.device, backbone: Backbone) -> ChosenPrecision:
+    """Return the precision that training takes, which is where nothing is measured."""
+    return "bf16" if choose_precision(precision, device, backbone) == "bf16" else "fp32"
 
 
 def _allowed(precision: Precision, device: torch.device) -> tuple[ChosenPrecision, ...]:

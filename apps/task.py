@@ -353,6 +353,11 @@ def _undefined_error(metric: str) -> UserError:
 def _optimizer(groups: list[dict[str, Any]], options: OptimOptions) -> torch.optim.Optimizer:
     # one pass over all weights in place of several for each
     fused = all(parameter.device.type in ("cpu", "cuda") for group in groups for parameter in group["params"])
+    optimizer: torch.optim.Optimizer
     if options.name == "sgd":
-        return torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=fused)
-    return torch.optim.AdamW(groups, fused=fused)
+        optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=fused)
+    else:
+        optimizer = torch.optim.AdamW(groups, fused=fused)
+    # Lightning takes this for scaled gradients, which it can't clip in bf16; bf16 scales none
+    optimizer._step_supports_amp_scaling = False
+    return optimizer

@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 SMALL_SIDE = 64
 
 
-def inference_copy(backbone: Backbone) -> Backbone:
+def inference_copy(backbone: Backbone, *, folds: bool = True) -> Backbone:
     """Return a copy of a trunk that gives the same levels faster, and can't be trained.
 
     It is in evaluation mode and frozen, LoRA updates are merged, and weights lie in the channels-last memory format.
@@ -39,6 +39,7 @@ def inference_copy(backbone: Backbone) -> Backbone:
 
     Args:
         backbone: On any device but ``meta``; it stays as it is.
+        folds: Whether norms are folded; without, only activations change.
     """
     with torch.no_grad():
         folded = _plain_copy(backbone)
@@ -46,7 +47,7 @@ def inference_copy(backbone: Backbone) -> Backbone:
         watch = _Watch()
         with watch.watching(folded.network):
             levels = _run(folded, images)
-        for norm, layer in watch.pairs(levels).items():
+        for norm, layer in watch.pairs(levels).items() if folds else ():
             _fold(folded.network, layer, norm)
         for is_in_place in (True, False):
             _overwrite(folded.network, is_in_place)

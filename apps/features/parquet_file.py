@@ -22,9 +22,8 @@ def write(stream: IO[bytes], export: Export) -> None:
     texts = {name: pa.int32() if name == "view" else pa.string() for name in COLUMNS if name in export.columns}
     fields = [pa.field(name, kind) for name, kind in texts.items()]
     for name, layer in export.layers.items():
-        width = int(np.prod(layer.shape))
         about = {"shape": json.dumps(list(layer.shape))}
-        fields.append(pa.field(name, pa.list_(pa.from_numpy_dtype(layer.numpy_dtype), width), metadata=about))
+        fields.append(pa.field(name, pa.large_list(pa.from_numpy_dtype(layer.numpy_dtype)), metadata=about))
     metadata = {_RECIPE: json.dumps(export.recipe).encode()}
     metadata |= {_ATTACHMENT + key.encode(): _to_bytes(array) for key, array in export.attachments.items()}
     schema = pa.schema(fields, metadata=metadata)
@@ -34,13 +33,23 @@ def write(stream: IO[bytes], export: Export) -> None:
         for block in export.blocks(list(export.layers)):
             stop = start + len(next(iter(block.values())))
             arrays = [pa.array(export.columns[name][start:stop], kind) for name, kind in texts.items()]
-            is_empty = pa.array([error is not None for error in export.columns["error"][start:stop]])
+            is_empty = np.array([error is not None for error in export.columns["error"][start:stop]])
             for name in export.layers:
-                kind = schema.field(name).type
-                values = pa.array(to_numpy(block[name]).reshape(-1), kind.value_type)
-                arrays.append(pa.FixedSizeListArray.from_arrays(values, type=kind, mask=is_empty))
+                arrays.append(_lists(to_numpy(block[name]), is_empty, schema.field(name).type))
             writer.write_batch(pa.record_batch(arrays, schema=schema))
             start = stop
+
+
+def _lists(rows: NDArray[Any], is_empty: NDArray[np.bool_], kind: pa.DataType) -> pa.LargeListArray:
+    """Return a list a row, null where it is empty.
+
+    Lists of a fixed size would say more, but pyarrow before 26 can't write or read nulls among them.
+    """
+    kept = rows[~is_empty] if is_empty.any() else rows
+    ends = np.cumsum(np.where(is_empty, 0, np.prod(rows.shape[1:])))
+    offsets = pa.array(np.concatenate([[0], ends]), pa.int64())
+    values = pa.array(kept.reshape(-1), kind.value_type)
+    return pa.LargeListArray.from_arrays(offsets, values, type=kind, mask=pa.array(is_empty))
 
 
 def read_recipe(path: Path) -> Mapping[str, Any]:

@@ -73,8 +73,16 @@ class MaskLoss(nn.Module):
         return torch.stack(questions).mean()
 
     def _cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the mean as ``cross_entropy`` has it, in which weights count pixels.
+
+        Its own mean over pixels is added up in another order each time on a GPU, and refused under ``--deterministic``.
+        """
         smoothing = self.options.label_smoothing
-        return cross_entropy(logits, target, self.weights, ignore_index=IGNORED, label_smoothing=smoothing)
+        parts = cross_entropy(
+            logits, target, self.weights, ignore_index=IGNORED, label_smoothing=smoothing, reduction="none"
+        )
+        known = target[target != IGNORED]
+        return parts.sum() / (len(known) if self.weights is None else self.weights[known].sum())
 
     def _question(self, name: str, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         """Return a part for one class against the rest, of logits and 0, 1 or ``IGNORED``, both ``[B, 1, H, W]``."""

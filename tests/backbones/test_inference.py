@@ -93,6 +93,13 @@ def test_the_original_stays_as_it_is():
     assert not {each.data_ptr() for each in backbone.parameters()} & {each.data_ptr() for each in copy.parameters()}
 
 
+def test_norms_can_be_left_where_they_are():
+    backbone = build("timm/test_resnet")
+    copy = inference_copy(backbone, folds=False)
+    assert count_norms(copy.network) == count_norms(backbone.network) > 0
+    assert_same_levels(backbone, copy, pictures(backbone))
+
+
 def test_the_copy_is_not_trained_and_lies_in_channels_last():
     copy = inference_copy(build("timm/test_resnet"))
     copy.train()

@@ -77,6 +77,7 @@ RECIPES = {
     "stored": f"{CLASSIFICATION} --freeze all --cache-views 2",
     "stored_partly": f"{SEGMENTATION} --freeze c2 --cache-views 2",
     "norms": f"{CLASSIFICATION} --tune norm",
+    "bf16": f"{CLASSIFICATION} --precision bf16 --fit.clip-norm 0.5",
     "lora": f"{CLASSIFICATION} --tune lora --lora.rank 2",
     "two_processes": f"{CLASSIFICATION} --devices 2 --workers 2 --batch-size 4 --freeze until:1 --optim.ema 0.9",
     "captioning": CAPTIONING,
@@ -237,7 +238,7 @@ class Harness:
     @staticmethod
     def outcome_of(run: Path) -> dict[str, Any]:
         """What a run leaves that must not depend on interruptions."""
-        last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        last = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
         log = [line.rsplit(",", 1)[0] for line in (run / "log.csv").read_text().splitlines()]  # all but the seconds
         return {
             "model": (run / "model" / "model.safetensors").read_bytes(),

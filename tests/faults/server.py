@@ -9,6 +9,8 @@ Reads a JSON job a line: the command's words, a log file, and perhaps a fault:
 - ``is_unprivileged``: the process gives up what makes every folder writable for root.
 
 Answers with the exit code; a process that a signal ended has the signal's negative number.
+
+``python server.py JOB`` runs one job in the process itself: on a GPU, which a fork can't share.
 """
 
 import atexit
@@ -173,6 +175,8 @@ def forget_seeds() -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        sys.exit(run(json.loads(sys.argv[1])))
     atexit.register(leave)  # before anything else is, to be the last that runs
     gc.disable()  # what is imported stays
     warm_up()

@@ -40,6 +40,7 @@ FAULTS = [
     pytest.param("stored_partly", "storing", 2, ["SIGTERM"], id="term while a part's features are stored"),
     pytest.param("stored_partly", "step", STEPS + 2, ["SIGKILL"], id="kill behind stored features"),
     pytest.param("mixing", "step", STEPS + 2, ["SIGKILL"], id="kill with mixed pictures"),
+    pytest.param("bf16", "step", STEPS + 2, ["SIGKILL"], id="kill in bf16, with clipped gradients"),
     pytest.param("lora", "step", STEPS + 2, ["SIGTERM"], id="term with low-rank updates"),
     pytest.param("detection", "step", STEPS + 2, ["SIGKILL"], id="kill a detection"),
     pytest.param("detection", "validation", 7, ["SIGTERM"], id="term a detection in its last evaluation"),
