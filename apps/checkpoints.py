@@ -12,9 +12,10 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from ..backbones.errors import UserError
-from ..datasets import BadSample, Batch, DataError
+from ..datasets import Batch
 from .ema import Ema
 from .epoch_log import EpochLog
+from .inputs import bad_images_error
 from .interruption import StopRequest
 from .processes import gather, highest, is_first, own
 from .run_folder import RunFolder, replacing, unwritable_error
@@ -233,13 +234,6 @@ class BadData(pl.Callback):
     def _take(self, batch: Batch) -> None:
         if self.policy == "error" and batch.skipped:
             raise bad_images_error(batch.skipped)
-
-
-def bad_images_error(bad: list[BadSample]) -> DataError:
-    """Return the error that names each image that can't be read."""
-    listing = "\n".join(f"  {sample.reason}" for sample in bad)
-    count = "1 image" if len(bad) == 1 else f"{len(bad)} images"
-    return DataError(f"{count} can't be read:\n{listing}\nMend or remove them, or leave them out: --bad-data skip")
 
 
 def random_state() -> dict[str, Any]:

@@ -13,9 +13,9 @@ from ..datasets import (
     short_hashes,
 )
 from ..datasets.duplicates import WITHIN
-from .checkpoints import bad_images_error
 from .config import RuntimeOptions
 from .hardware import choose_workers
+from .inputs import bad_images_error
 from .processes import is_first
 
 

@@ -12,13 +12,12 @@ from ..backbones import Backbone
 from ..backbones.errors import UserError
 from ..datasets import BadSample, Batch, Record, SampleDataset, Transform
 from .calibration import FEW_TO_COMPILE
-from .checkpoints import bad_images_error
 from .config import ComputeOptions
 from .console import ImageProgress
 from .divergence import is_finite
 from .fast_trunk import FastTrunk, Form, choose_form, usual_precision
 from .hardware import choose_device
-from .inputs import InputRecipe, make_loader, sample_pictures
+from .inputs import InputRecipe, bad_images_error, make_loader, sample_pictures
 from .option_checks import may_be_several
 from .placed_targets import pack
 from .store import DTYPES, FeatureStore, Row

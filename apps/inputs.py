@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..backbones import Preprocessing
 from ..datasets import (
+    BadSample,
+    DataError,
     EvalTransform,
     FitMode,
     ObjectTransform,
@@ -24,7 +26,6 @@ from ..datasets import (
     pixel_color,
     train_transform,
 )
-from .checkpoints import bad_images_error
 from .config import AugmentOptions, ComputeOptions, PlacingOptions, ZoomOptions
 from .hardware import choose_device, choose_workers
 
@@ -175,3 +176,10 @@ def make_loader(
         pin_memory=choose_device(options.device).type == "cuda",
         sample_weights=sample_weights,
     )
+
+
+def bad_images_error(bad: list[BadSample]) -> DataError:
+    """Return the error that names each image that can't be read."""
+    listing = "\n".join(f"  {sample.reason}" for sample in bad)
+    count = "1 image" if len(bad) == 1 else f"{len(bad)} images"
+    return DataError(f"{count} can't be read:\n{listing}\nMend or remove them, or leave them out: --bad-data skip")

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from sklearn.decomposition import IncrementalPCA
 from torch import Tensor
 
 from ...backbones.errors import UserError
@@ -108,6 +107,8 @@ class _Incremental:
     """Steps of as many rows each, whatever the blocks they come in."""
 
     def __init__(self, components: int) -> None:
+        from sklearn.decomposition import IncrementalPCA  # a second that only wide layers need spend
+
         self.fitted = IncrementalPCA(n_components=components)
         self.step = max(_STEP_ROWS, components)
         self.count = 0

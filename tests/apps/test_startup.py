@@ -132,3 +132,18 @@ NEEDED_BY = {
 @pytest.mark.parametrize("package", NEEDED_BY)
 def test_a_training_imports_only_what_it_needs(package: str, imported_by: dict[str, set[str]]) -> None:
     assert {app for app, packages in imported_by.items() if package in packages} <= NEEDED_BY[package]
+
+
+EXTRACT = """
+import sys
+from onetrunk.apps.cli import main
+assert main(sys.argv[1:]) == 0
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+def test_extracting_features_waits_for_nothing_that_trains(pictures: Path, tmp_path: Path) -> None:
+    words = "features extract --backbone timm/test_resnet --weights none --image-size 32 --workers 0 --device cpu"
+    output = str(tmp_path / "features.npz")
+    imported = packages_of(EXTRACT, *words.split(), "--data", str(pictures), "--output", output)
+    assert not {"pytorch_lightning", "torchmetrics", "sklearn", "transformers", "pandas"} & imported
