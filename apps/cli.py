@@ -1,5 +1,7 @@
 """``onetrunk APP COMMAND``: finds the command, and imports only the chosen app."""
 
+import atexit
+import gc
 import os
 import sys
 import traceback
@@ -46,6 +48,8 @@ APPS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 2 for what the caller can mend."""
+    # or the interpreter's last look for cycles walks all that torch has made: seconds, for memory that ends anyway
+    atexit.register(gc.freeze)
     words = list(sys.argv[1:] if arguments is None else arguments)
     show_traceback = "--debug" in words
     words = [word for word in words if word != "--debug"]

@@ -10,7 +10,7 @@ its own.
 - total: seconds of the whole command with stored features, start-up and the last evaluation included.
 - T: seconds of the trunk's one pass over train and val, as that run measured it.
 - H: seconds of an epoch from stored features, validation included, the median of that run's epochs from the second on.
-- ideal: T + epochs x H; what the total is above it is start-up, the last evaluation and what is written.
+- ideal: T + epochs x H; what the total is above it is start-up, the last evaluation and what is written: the rest.
 - speed-up: the total without stored features over that with them. It is extrapolated from the few epochs: their total,
   and for each of the others the median epoch from the second on.
 - filling: T over the trunk's share of an epoch without stored features, which is that epoch less H: 1 is a pass whose
@@ -119,13 +119,14 @@ def compare(app: str, backbone: str, folder: Path, arguments: argparse.Namespace
     ideal = [each.stored + epochs * each.epoch for each in cached]
     uncached = [each.total + (epochs - few) * each.epoch for each in off]
     passes = [plain.epoch - each.epoch for plain, each in zip(off, cached, strict=True)]
+    rest = [each.total - bound for each, bound in zip(cached, ideal, strict=True)]
     totals, stored = [each.total for each in cached], [each.stored for each in cached]
     how = f"extrapolated from {few} epochs" if few < epochs else "measured"
     print(
         f"\n{app} on {backbone}, {epochs} epochs, {describe(arguments)}\n"
         f"  total {spread(totals)} s; T {spread(stored)} s, H {spread([each.epoch for each in cached])} s, "
         f"store {cached[0].bytes / 2**20:.1f} MiB\n"
-        f"  total / (T + {epochs} H)          {ratio(totals, ideal)}\n"
+        f"  total / (T + {epochs} H)          {ratio(totals, ideal)}; the rest {spread(rest)} s\n"
         f"  total without stored features  {spread(uncached)} s, {how}\n"
         f"  speed-up                       {ratio(uncached, totals)}\n"
         f"  filling over a plain pass      {ratio(stored, passes)}\n"

@@ -76,7 +76,7 @@ def test_no_help_imports_anything_heavy() -> None:
 
 def test_importing_an_app_imports_nothing_heavy() -> None:
     """A notebook that only makes options needs no network."""
-    trained = set(APPS) - {"backbones", "data", "features", "runs"}
+    trained = set(APPS) - {"backbones", "data", "features", "multitask", "runs"}
     assert not HEAVY & packages_of(IMPORT_APPS, *trained)
 
 
@@ -147,3 +147,16 @@ def test_extracting_features_waits_for_nothing_that_trains(pictures: Path, tmp_p
     output = str(tmp_path / "features.npz")
     imported = packages_of(EXTRACT, *words.split(), "--data", str(pictures), "--output", output)
     assert not {"pytorch_lightning", "torchmetrics", "sklearn", "transformers", "pandas"} & imported
+
+
+LAST_WORDS = """
+import atexit, gc
+atexit.register(lambda: print(gc.get_freeze_count()))  # registered first, it runs last
+from onetrunk.apps.cli import main
+main(["--help"])
+"""
+
+
+def test_a_command_that_has_ended_does_not_look_for_garbage() -> None:
+    done = subprocess.run([sys.executable, "-c", LAST_WORDS], capture_output=True, text=True, check=True)
+    assert int(done.stdout.splitlines()[-1]) > 1000
