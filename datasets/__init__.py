@@ -4,6 +4,7 @@ Knows nothing of networks. ``open_dataset`` finds out what a path holds; a ``Sam
 ``ResumableLoader`` batches them, for one process or several; ``Mixing`` blends the pictures of a batch.
 """
 
+from .all_annotations import AllAnnotations, AnnotatedPicture, open_annotated
 from .annotated_images import AnnotatedImages, require_label_sets, require_labels
 from .balance import balanced_weights, class_weights, median_frequency_weights, positive_pixel_weights, positive_weights
 from .check import check_dataset
@@ -34,6 +35,8 @@ from .pictures import list_pictures
 from .questions import Question
 from .randomness import seeded
 from .sample import IGNORED, BadSample, Batch, Context, DataError, Record, Sample, TargetEncoder, collate
+from .shape_layout import SHAPE_COLORS, SHAPE_KINDS
+from .shapes import check_shapes, write_shapes
 from .splits import fold_splits, read_split, stratified_split, write_split
 from .texts import clean_text
 from .transforms import (
@@ -55,7 +58,11 @@ __all__ = [
     "KINDS",
     "MAX_PIXELS",
     "SEVERITIES",
+    "SHAPE_COLORS",
+    "SHAPE_KINDS",
+    "AllAnnotations",
     "AnnotatedImages",
+    "AnnotatedPicture",
     "AugmentPolicy",
     "BadSample",
     "Batch",
@@ -89,6 +96,7 @@ __all__ = [
     "balanced_weights",
     "check_dataset",
     "check_image",
+    "check_shapes",
     "class_names",
     "class_weights",
     "clean_text",
@@ -103,6 +111,7 @@ __all__ = [
     "inspect_image",
     "list_pictures",
     "median_frequency_weights",
+    "open_annotated",
     "open_dataset",
     "pixel_color",
     "positive_pixel_weights",
@@ -117,5 +126,6 @@ __all__ = [
     "stratified_split",
     "train_transform",
     "write_digits",
+    "write_shapes",
     "write_split",
 ]

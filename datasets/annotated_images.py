@@ -147,7 +147,8 @@ def require_labels(images: AnnotatedImages) -> None:
         if "labels" in record.targets and images.format == "table":
             reason = f"the table {images.root} gives several labels an image in its column 'labels'"
         elif "labels" in record.targets:
-            reason = f"{images.root} gives any number of labels an image, one for each kind of object in it"
+            reason = f"{images.root} gives any number of labels an image"
+            reason += "" if images.format == "superset" else ", one for each kind of object in it"
         raise DataError(
             f"{record.path}: the image has no single label; {reason}. A task with one label an image needs a column "
             "'label' with one class in each row."

@@ -42,7 +42,9 @@ class Picture(NamedTuple):
     image_id: int | str
 
 
-class _Split(NamedTuple):
+class CocoSplit(NamedTuple):
+    """The file of a split."""
+
     source: Path
     categories: dict[int, str]
     stuff: set[int]
@@ -61,8 +63,12 @@ def find_coco_files(root: Path) -> dict[str, Path]:
 
 
 def annotation_files(root: Path) -> list[Path]:
-    """Return the JSON files of a folder, COCO's instances before stuff before anything else."""
-    files = [*sorted((root / "annotations").glob("*.json")), *sorted(root.glob(f"*/{_ROBOFLOW}"))]
+    """Return the JSON files of a folder, COCO's instances before stuff before anything else.
+
+    Those of the superset aren't among them.
+    """
+    files = [path for path in sorted((root / "annotations").glob("*.json")) if not path.stem.startswith("superset")]
+    files += sorted(root.glob(f"*/{_ROBOFLOW}"))
     files += [path for path in sorted(root.glob("*.json")) if not _is_list(path)]
     order = ("instances", "stuff")
     return sorted(files, key=lambda path: next((k for k, name in enumerate(order) if path.stem.startswith(name)), 2))
@@ -105,7 +111,15 @@ def read_coco_masks(root: Path) -> Contents:
     Raises:
         DataError: A file can't be read or isn't COCO's; ``faults`` name annotations by their id.
     """
-    contents, splits = _read_files(root)
+    return mask_contents(root, *_read_files(root))
+
+
+def mask_contents(root: Path, contents: Contents, splits: Mapping[str, CocoSplit]) -> Contents:
+    """Return contents with the masks of the pictures that were read.
+
+    Raises:
+        DataError: There are more categories than a mask can have, or splits name them differently.
+    """
     categories = _join_categories(splits)
     contents.order = (BACKGROUND, *(name for _, name in sorted(categories.items()) if name != BACKGROUND))
     if len(contents.order) > MAX_CLASSES:
@@ -124,7 +138,15 @@ def read_coco_boxes(root: Path) -> Contents:
     Raises:
         DataError: As ``read_coco_masks``.
     """
-    contents, splits = _read_files(root)
+    return box_contents(*_read_files(root))
+
+
+def box_contents(contents: Contents, splits: Mapping[str, CocoSplit]) -> Contents:
+    """Return contents with the boxes, of one category a picture, of the pictures that were read.
+
+    Raises:
+        DataError: Splits name their categories differently.
+    """
     _join_categories(splits)
     for split, found in splits.items():
         records, bare, annotated = [], 0, 0
@@ -149,7 +171,15 @@ def read_coco_objects(root: Path) -> Contents:
     Raises:
         DataError: As ``read_coco_masks``, but the size of a picture needn't be stated.
     """
-    contents, splits = _read_files(root, needs_sizes=False)
+    return object_contents(root, *_read_files(root, needs_sizes=False))
+
+
+def object_contents(root: Path, contents: Contents, splits: Mapping[str, CocoSplit]) -> Contents:
+    """Return contents with the objects of the pictures that were read.
+
+    Raises:
+        DataError: Splits name their categories differently.
+    """
     categories = dict(sorted(_join_categories(splits).items()))
     contents.order = tuple(categories.values())
     contents.numbers = {name: number for number, name in categories.items()}
@@ -165,19 +195,19 @@ def read_coco_objects(root: Path) -> Contents:
     return contents
 
 
-def _read_files(root: Path, *, needs_sizes: bool = True) -> tuple[Contents, dict[str, _Split]]:
+def _read_files(root: Path, *, needs_sizes: bool = True) -> tuple[Contents, dict[str, CocoSplit]]:
     files = find_coco_files(root)
     contents = Contents({}, notes=note_unread(root, files))
     folder = root if root.is_dir() else root.parent
     return contents, {split: _read_file(path, folder, split, contents, needs_sizes) for split, path in files.items()}
 
 
-def _read_file(path: Path, root: Path, split: str, contents: Contents, needs_sizes: bool) -> _Split:
+def _read_file(path: Path, root: Path, split: str, contents: Contents, needs_sizes: bool) -> CocoSplit:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
         categories = {int(each["id"]): str(each["name"]) for each in plain["categories"]}
         stuff = {int(each["id"]) for each in plain["categories"] if each.get("isthing", 1) == 0}
-        annotations = _group_annotations(plain.get("annotations", []), categories, path, contents)
+        annotations = group_annotations(plain.get("annotations", []), categories, path, contents)
         images = plain["images"] if needs_sizes else list(map(with_size, plain["images"]))
         pictures = make_pictures(images, annotations, picture_folders(root, path, split), root)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -186,10 +216,10 @@ def _read_file(path: Path, root: Path, split: str, contents: Contents, needs_siz
         raise DataError(f"{path}: the list of images is empty.")
     for image_id in list(annotations)[:3]:
         contents.faults.append(f"{path}: annotations are of image {image_id}, which isn't in the list of images.")
-    return _Split(path, categories, stuff, drop_repeated(pictures, path, contents))
+    return CocoSplit(path, categories, stuff, drop_repeated(pictures, path, contents))
 
 
-def _group_annotations(
+def group_annotations(
     annotations: list[Mapping[str, Any]], categories: Mapping[int, str], path: Path, contents: Contents
 ) -> dict[Any, list[Mapping[str, Any]]]:
     """Return the annotations of each image, without those of no category."""
@@ -262,7 +292,7 @@ def relative_name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _join_categories(splits: Mapping[str, _Split]) -> dict[int, str]:
+def _join_categories(splits: Mapping[str, CocoSplit]) -> dict[int, str]:
     joined: dict[int, str] = {}
     for found in splits.values():
         for number, name in found.categories.items():
@@ -281,7 +311,7 @@ def _join_categories(splits: Mapping[str, _Split]) -> dict[int, str]:
     return joined
 
 
-def _mask_record(picture: Picture, found: _Split) -> Record:
+def _mask_record(picture: Picture, found: CocoSplit) -> Record:
     regions, fault = [], None
     for each in picture.annotations:
         try:
@@ -295,7 +325,7 @@ def _mask_record(picture: Picture, found: _Split) -> Record:
     return Record(picture.path, {"mask": mask, "labels": labels}, picture.name)
 
 
-def _region(annotation: Mapping[str, Any], size: tuple[int, int], found: _Split) -> Region:
+def _region(annotation: Mapping[str, Any], size: tuple[int, int], found: CocoSplit) -> Region:
     from pycocotools import mask as coco_mask
 
     counts = encode_region(annotation["segmentation"], size)
@@ -308,14 +338,14 @@ def _region(annotation: Mapping[str, Any], size: tuple[int, int], found: _Split)
     )
 
 
-def _box_record(picture: Picture, objects: list[Mapping[str, Any]], found: _Split) -> Record:
+def _box_record(picture: Picture, objects: list[Mapping[str, Any]], found: CocoSplit) -> Record:
     boxes = [_read_box(each, picture, found) for each in objects]
     names = dict.fromkeys(found.categories[each["category_id"]] for each in objects)
     targets = {"label": one_label(tuple(names), picture.path), "boxes": keep_sound(boxes)}
     return Record(picture.path, targets, picture.name)
 
 
-def _read_objects(picture: Picture, found: _Split, contents: Contents) -> Objects:
+def _read_objects(picture: Picture, found: CocoSplit, contents: Contents) -> Objects:
     """Return the objects of a picture; those whose box isn't one become faults."""
     boxes: list[Box] = []
     for each in picture.annotations:
@@ -336,7 +366,7 @@ def _read_objects(picture: Picture, found: _Split, contents: Contents) -> Object
     )
 
 
-def _read_box(annotation: Mapping[str, Any], picture: Picture, found: _Split) -> Box:
+def _read_box(annotation: Mapping[str, Any], picture: Picture, found: CocoSplit) -> Box:
     try:
         left, top, width, height = map(float, annotation["bbox"])
     except (KeyError, TypeError, ValueError) as error:

@@ -19,6 +19,16 @@ from .mask_folder import holds_mask_folders, read_mask_folder
 from .question_table import read_question_table
 from .sample import DataError, Record
 from .splits import ALL, apply_split, read_split, stratified_split
+from .superset import (
+    guess_superset_kind,
+    read_superset_boxes,
+    read_superset_captions,
+    read_superset_labels,
+    read_superset_masks,
+    read_superset_objects,
+    read_superset_questions,
+)
+from .superset_files import holds_superset
 from .table import kind_of_table, read_box_table, read_mask_table, read_object_table, read_table
 from .table_files import TABLE_EXTENSIONS
 from .voc import (
@@ -46,6 +56,7 @@ TEXTS: tuple[Kind, ...] = ("captions", "questions")
 _ORIGINS = {
     "image_folder": "folders",
     "table": "column",
+    "superset": "files",
     "voc": "lists",
     "mask_folder": "folders",
     "coco": "files",
@@ -60,32 +71,46 @@ _ORIGINS = {
 """What the splits that a data set has are made of."""
 
 _READERS: dict[Kind, dict[str, Callable[[Path], Contents]]] = {
-    "labels": {"image_folder": read_image_folder, "table": read_table, "voc": read_voc},
+    "labels": {
+        "image_folder": read_image_folder,
+        "table": read_table,
+        "voc": read_voc,
+        "superset": read_superset_labels,
+    },
     "masks": {
         "mask_folder": read_mask_folder,
         "table": read_mask_table,
         "voc": read_voc_masks,
         "coco": read_coco_masks,
+        "superset": read_superset_masks,
     },
-    "boxes": {"table": read_box_table, "voc": read_voc_boxes, "coco": read_coco_boxes},
+    "boxes": {
+        "table": read_box_table,
+        "voc": read_voc_boxes,
+        "coco": read_coco_boxes,
+        "superset": read_superset_boxes,
+    },
     "objects": {
         "table": read_object_table,
         "voc": read_voc_objects,
         "coco": read_coco_objects,
         "yolo": read_yolo,
         "wider": read_wider,
+        "superset": read_superset_objects,
     },
     "captions": {
         "table": read_caption_table,
         "flickr": read_flickr,
         "karpathy": read_karpathy,
         "coco": read_coco_captions,
+        "superset": read_superset_captions,
     },
     "questions": {
         "table": read_question_table,
         "easy_vqa": read_easy_vqa,
         "daquar": read_daquar,
         "vqa": read_vqa,
+        "superset": read_superset_questions,
     },
 }
 
@@ -94,21 +119,23 @@ _YAML = (".yaml", ".yml")
 
 _VOC = "the VOC layout (JPEGImages, Annotations)"
 
+_SUPERSET = "the COCO superset (annotations/superset_train.json)"
+
 _BOX_TABLE = "COCO JSON files, and a table with the columns path, label, xmin, ymin, xmax, ymax"
 
 _UNDERSTOOD: dict[Kind, str] = {
-    "boxes": f"{_VOC}, {_BOX_TABLE}",
+    "boxes": f"{_VOC}, {_SUPERSET}, {_BOX_TABLE}",
     "objects": (
         f"{_VOC}, WIDER FACE (wider_face_split, WIDER_train), YOLO's text files (data.yaml, or images and labels), "
-        f"{_BOX_TABLE}"
+        f"{_SUPERSET}, {_BOX_TABLE}"
     ),
     "captions": (
         "Flickr8k's captions.txt or Flickr8k.token.txt, Flickr30k's results.csv, COCO's captions_*.json, Karpathy's "
-        "dataset_*.json, and a table with the columns path and caption"
+        f"dataset_*.json, {_SUPERSET}, and a table with the columns path and caption"
     ),
     "questions": (
-        "VQA's *_questions.json, DAQUAR's files, easy-VQA's folders, and a table with the columns path, question and "
-        "answer"
+        f"VQA's *_questions.json, DAQUAR's files, easy-VQA's folders, {_SUPERSET}, and a table with the columns path, "
+        "question and answer"
     ),
 }
 """Of kinds that have no layout of folders to fall back on, what is understood."""
@@ -135,7 +162,7 @@ def open_dataset(
             table: CSV, Parquet or JSON lines (see ``table.py``). For masks see ``mask_folder.py`` and ``coco.py``, for
             objects also ``yolo.py`` and ``wider_face.py``; for captions ``caption_table.py``, ``flickr8k.py``,
             ``coco_captions.py`` and ``karpathy.py``; for questions ``question_table.py``, ``vqa.py``, ``daquar.py`` and
-            ``easy_vqa.py``.
+            ``easy_vqa.py``; for all of these ``superset.py``.
         split: ``train``, ``val``, ``test`` or a synonym, or ``all``.
         kind: What has to be known of each image; the same folder may hold several.
         split_seed: The seed of the cut.
@@ -183,7 +210,7 @@ def open_with_faults(
         if unlisted:
             notes.append(f"{root}: {unlisted} images aren't listed in {split_file} and were left out.")
     else:
-        splits, origin = _cut(dict(found), _ORIGINS[layout], val_fraction, split_seed)
+        splits, origin = cut_val(dict(found), layout, val_fraction, split_seed)
     notes += [*(_note_layouts(root, layout, kind) if kind in TEXTS else _note_classes(root, contents, kind))]
     notes += note_splits(root, splits)
     opened = AnnotatedImages(
@@ -195,11 +222,13 @@ def open_with_faults(
 def guess_kind(path: Path | str) -> Kind:
     """Return what a data set seems to be made for, where nobody says it.
 
-    A VOC folder is taken for one of labels; of COCO files their regions decide, of a table its columns. Boxes are taken
-    for those of any number of objects, which localization's are a case of. COCO's captions count where no file with
-    objects lies beside them.
+    A VOC folder is taken for one of labels, and so is a superset that has any; of COCO files their regions decide, of a
+    table its columns. Boxes are taken for those of any number of objects, which localization's are a case of. COCO's
+    captions count where no file with objects lies beside them.
     """
     root = Path(path)
+    if holds_superset(root):
+        return guess_superset_kind(root) or "labels"
     suffix = root.suffix.lower()
     if root.is_dir():
         return _guess_folder(root)
@@ -238,6 +267,8 @@ def _find_format(root: Path, kind: Kind) -> str:
     if not root.exists():
         near = did_you_mean(root.name, [entry.name for entry in root.parent.iterdir()]) if root.parent.is_dir() else ""
         raise DataError(f"{root}: there is no such file or folder.{near}")
+    if holds_superset(root):
+        return "superset"
     if root.is_dir():
         return _find_folder_format(root, kind)
     if kind in TEXTS and (held := next(_find_held(root, kind), None)):
@@ -279,6 +310,7 @@ def _find_folder_format(root: Path, kind: Kind) -> str:
 def _find_held(root: Path, kind: Kind) -> Iterator[str]:
     """Return the layouts of a kind that a folder, or a file of texts, has; the first counts."""
     held: dict[str, Callable[[Path], object]] = {
+        "superset": holds_superset,
         "voc": holds_voc_masks if kind == "masks" else holds_voc,
         "mask_folder": holds_mask_folders,
         "wider": holds_wider,
@@ -346,12 +378,19 @@ def _join(splits: Mapping[str, tuple[Record, ...]]) -> tuple[Record, ...]:
     return tuple(record for records in splits.values() for record in records)
 
 
-def _cut(
-    splits: dict[str, tuple[Record, ...]], given: str, fraction: float, seed: int
+def cut_val(
+    splits: dict[str, tuple[Record, ...]], layout: str, fraction: float, seed: int
 ) -> tuple[dict[str, tuple[Record, ...]], str]:
-    """Return the splits with a ``val``, cut from ``train`` or from everything where there is none, and their origin."""
+    """Return the splits with a ``val``, cut from ``train`` or from everything where there is none, and their origin.
+
+    Args:
+        splits: Those that there are; the only key is the empty text where there are none.
+        layout: The format of the data set.
+        fraction: The share of the cut.
+        seed: Its seed.
+    """
     source = "" if "" in splits else "train"
     if "val" in splits or source not in splits:
-        return splits, given
+        return splits, _ORIGINS[layout]
     cut = stratified_split(splits.pop(source), fraction=fraction, seed=seed)
     return {**cut, **splits}, f"seeded {fraction} of {source or 'everything'}, seed {seed}"

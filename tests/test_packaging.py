@@ -79,6 +79,6 @@ def test_the_wheel_holds_every_file(tmp_path: Path) -> None:
     expected = {
         f"onetrunk/{file.relative_to(ROOT)}"
         for room in ROOMS
-        for file in [*(ROOT / room).rglob("*.py"), ROOT / room / "py.typed"]
+        for file in [*(ROOT / room).rglob("*.py"), *(ROOT / room).rglob("*.json"), ROOT / room / "py.typed"]
     }
     assert held == expected

@@ -34,7 +34,8 @@ class CheckOptions:
     kind: Literal["auto", "labels", "masks", "boxes", "objects", "captions", "questions"] = "auto"
     """What to look at besides the pictures: ``boxes`` for localization, of one object a picture, ``objects`` for
     detection, of any number, ``questions`` with their answers; ``auto``: what the folders, files or columns are those
-    of, else labels. A folder in the VOC layout may hold labels, masks, boxes and objects, one of COCO captions too."""
+    of, else labels. A folder in the VOC layout may hold labels, masks, boxes and objects, one of COCO captions too, a
+    COCO superset any of these."""
     workers: int | None = None
     """Threads that decode pictures; unset: one for each core, at most 8."""
     output: str | None = None
