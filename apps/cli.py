@@ -40,6 +40,7 @@ APPS = {
     "detection": "train, evaluate and predict boxes around objects, faces too",
     "features": "export what a trunk sees, for other supervised models; probe and search it",
     "localization": "train, evaluate and predict a label and the box around what it names",
+    "multitask": "put heads of several apps on one trunk, and run them all in one pass",
     "runs": "list runs, compare two on the same images, weigh what pretraining brought",
     "segmentation": "train, evaluate and predict the class of every pixel",
     "vqa": "train, evaluate and predict answers to questions about images",

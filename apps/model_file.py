@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save
+from torch import Tensor
 
-from ..backbones import Preprocessing, build_backbone
+from ..backbones import Backbone, Preprocessing, build_backbone
 from ..backbones.errors import UserError, unknown
 from .card import Card
 from .run_folder import make_folder, replace_json, replacing, versions
@@ -17,7 +18,9 @@ from .task import Task
 
 FORMAT = 1
 #: Apps whose ``task.py`` can rebuild a task from its description.
-_APPS = ("captioning", "classification", "detection", "localization", "segmentation", "vqa")
+TASKS = ("captioning", "classification", "detection", "localization", "segmentation", "vqa")
+#: What a model file with heads of several apps names as its task (``multitask/``).
+MULTITASK = "multitask"
 
 
 def save_model(folder: Path, task: Task, card: Card, *, split: Path | None = None) -> None:
@@ -76,8 +79,8 @@ def _find_model(path: Path) -> Path | None:
 
 
 def holds_model(path: str | Path) -> bool:
-    """Whether a path is a run folder or a model folder with a model in it."""
-    return _find_model(Path(path)) is not None
+    """Whether a path is a run folder or a model folder with the model of an app in it."""
+    return _find_model(Path(path)) is not None and read_description(path)[1]["task"] != MULTITASK
 
 
 def read_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
@@ -114,26 +117,81 @@ def load_model(path: str | Path, *, task: str | None = None) -> Task:
         UserError: If there is no model there, or its files are damaged.
     """
     folder, description = read_description(path)
-    if description["task"] not in _APPS:
-        raise unknown(f"task in {folder / 'model.json'}:", description["task"], _APPS)
+    if description["task"] == MULTITASK:
+        raise _several_heads_error(path, list(description["tasks"]), task)
+    if description["task"] not in TASKS:
+        raise unknown(f"task in {folder / 'model.json'}:", description["task"], TASKS)
     if task is not None and description["task"] != task:
         raise UserError(
             f"'{path}' holds a model of the app {description['task']}, not of {task}. Use it with onetrunk "
             f"{description['task']} evaluate or predict."
         )
-    backbone = build_backbone(**description["backbone"]["recipe"], weights="none")
-    backbone.preprocessing = Preprocessing.from_dict(description["backbone"]["preprocessing"])
-    backbone.weights = str(folder)
-    rebuild = import_module(f".{description['task']}.task", __package__).rebuild_task
-    loaded: Task = rebuild(backbone, description)
+    return rebuild_model(description, read_tensors(folder), folder=folder)
+
+
+def _several_heads_error(path: str | Path, tasks: list[str], task: str | None) -> UserError:
+    wanted = task if task in tasks else "TASK"
+    return UserError(
+        f"'{path}' holds heads of several apps: {', '.join(tasks)}. Use them together: onetrunk multitask predict. Or "
+        f"take one out: onetrunk multitask take-out --model {path} --task {wanted} --output DIR"
+    )
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Return the tensors of a model folder by their names in the file, on the CPU.
+
+    Raises:
+        UserError: If the file isn't there or is damaged.
+    """
+    path = folder / "model.safetensors"
     try:
-        tensors = load_file(folder / "model.safetensors")
+        return load_file(path)
+    except Exception as error:  # safetensors and the file system each have their own
+        raise _unloadable_error(path, error) from error
+
+
+def rebuild_model(description: dict[str, Any], tensors: dict[str, Tensor], *, folder: Path) -> Task:
+    """Return the task of a model file, in eval mode.
+
+    Args:
+        description: What ``model.json`` says.
+        tensors: What ``model.safetensors`` holds; those that are tied to another may be left out.
+        folder: Where both are from.
+
+    Raises:
+        UserError: If the tensors aren't those of the task.
+    """
+    rebuilt = rebuild_task(rebuild_trunk(description["backbone"], folder=folder), description)
+    try:
         tied = {name: tensors[source] for name, source in description.get("tied", {}).items()}
-        loaded.load_state_dict(tensors | tied)
-    except Exception as error:  # safetensors, torch and the file system each have their own
-        raise UserError(f"'{folder / 'model.safetensors'}' can't be loaded: {error}") from error
-    loaded.eval()
-    return loaded
+        rebuilt.load_state_dict(tensors | tied)
+    except Exception as error:  # torch has several
+        raise _unloadable_error(folder / "model.safetensors", error) from error
+    rebuilt.eval()
+    return rebuilt
+
+
+def rebuild_trunk(description: dict[str, Any], *, folder: Path) -> Backbone:
+    """Return the trunk that a model file describes, still without its weights.
+
+    Args:
+        description: What ``model.json`` says of the ``backbone``.
+        folder: Where that is from.
+    """
+    backbone = build_backbone(**description["recipe"], weights="none")
+    backbone.preprocessing = Preprocessing.from_dict(description["preprocessing"])
+    backbone.weights = str(folder)
+    return backbone
+
+
+def rebuild_task(backbone: Backbone, description: dict[str, Any]) -> Task:
+    """Return the task that a model file describes on a trunk, its head still without the trained weights."""
+    rebuilt: Task = import_module(f".{description['task']}.task", __package__).rebuild_task(backbone, description)
+    return rebuilt
+
+
+def _unloadable_error(path: Path, error: Exception) -> UserError:
+    return UserError(f"'{path}' can't be loaded: {error}")
 
 
 def load_trained(path: str | Path, *, task: str) -> tuple[Task, dict[str, Any]]:

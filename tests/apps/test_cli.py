@@ -46,7 +46,7 @@ def test_the_console_script_is_installed() -> None:
         (
             ["clasification"],
             "Unknown app 'clasification'. Known: backbones, captioning, classification, data, detection, features, "
-            "localization, runs, segmentation, vqa. Did",
+            "localization, multitask, runs, segmentation, vqa. Did",
         ),
         (["classification", "trian"], "Unknown command of classification 'trian'. Known: train, evaluate, predict."),
         (["classification", "train", "--bakbone", "x"], "Unknown option '--bakbone'. Did you mean '--backbone'?"),

@@ -1,0 +1,88 @@
+"""A run of each app, all on one frozen trunk and one canvas, and the model that has the heads of all."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from onetrunk.apps.classification.task import build_task as classify
+from onetrunk.apps.cli import main
+from onetrunk.apps.inputs import make_recipe
+from onetrunk.apps.localization.metrics import make_evaluator
+from onetrunk.apps.localization.options import HeadOptions
+from onetrunk.apps.localization.task import build_task as localize
+from onetrunk.apps.model_file import save_model
+from onetrunk.backbones import build_backbone
+
+COMMON = (
+    "--backbone timm/test_resnet --weights none --freeze all --image-size 64 96 --resize pad --epochs 1 --batch-size 8 "
+    "--workers 0 --device cpu --cache off"
+).split()
+#: Of each app the fixture with its data, and what makes its head small. They read different levels of the trunk.
+APPS = {
+    "classification": ("pictures", ""),
+    "segmentation": ("mask_folder", "--head-options.width 32"),
+    "detection": ("object_folder", "--head-options.levels c2 c3 c4 --head-options.width 32 --head-options.hidden 64"),
+    "localization": ("box_table", "--head-options.level c3 --head-options.width 16 --head-options.hidden 64"),
+    "captioning": (
+        "caption_table",
+        "--head-options.levels c4 --head-options.width 32 --head-options.layers 1 --head-options.attention-heads 2 "
+        "--head-options.min-count 1 --head-options.max-tokens 8",
+    ),
+    "vqa": (
+        "question_table",
+        "--head stacked_attention --head-options.level c4 --head-options.width 32 --head-options.embedding 32",
+    ),
+}
+
+
+class Family(NamedTuple):
+    """Runs whose heads stand on one trunk."""
+
+    runs: dict[str, Path]
+    joined: Path
+
+
+def train(app: str, data: Path, run: Path, *more: str) -> Path:
+    """Train a head for an epoch; return its run's folder."""
+    words = [*COMMON, *APPS[app][1].split(), *more]
+    assert main([app, "train", "--data", str(data), "--output", str(run), *words]) == 0
+    return run
+
+
+@pytest.fixture(scope="session")
+def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Family:
+    """The runs, and the model that they were joined to."""
+    root = tmp_path_factory.mktemp("family")
+    runs = {app: train(app, request.getfixturevalue(APPS[app][0]), root / app) for app in APPS}
+    words = ["multitask", "join", "--models", *map(str, runs.values()), "--output", str(root / "joined")]
+    assert main(words) == 0
+    return Family(runs, root / "joined")
+
+
+def write_model(
+    folder: Path,
+    app: str = "classification",
+    *,
+    seed: int = 0,
+    size: tuple[int, int] = (64, 64),
+    resize: Any = "pad",
+    **trunk: Any,
+) -> Path:
+    """Write an untrained model of classification or localization, whose trunk has the values of a seed."""
+    torch.manual_seed(seed)
+    level = "embedding" if app == "classification" else "c3"
+    recipe = {"name": "timm/test_resnet", "levels": (level,), "image_size": size, **trunk}
+    backbone = build_backbone(**recipe, weights="none")
+    inputs = make_recipe(backbone.preprocessing, size, resize)
+    classes = ("blue", "red")
+    if app == "classification":
+        task = classify(backbone, classes, inputs=inputs)
+    else:
+        options = HeadOptions(level=level, width=8, hidden=8)
+        evaluator = make_evaluator(classes, (0.1, 0.1, 0.9, 0.9))
+        task = localize(backbone, evaluator, inputs=inputs, head="regression", head_options=options)
+    facts = {"name": backbone.name, "weights": "none", "fingerprint_after": backbone.fingerprint()}
+    card: Any = type("Card", (), {"backbone": facts, "data": {}, "metrics": {}})()
+    save_model(folder, task, card)
+    return folder
