@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
-from ...backbones.errors import UserError
+from .written_folder import writing_folder
 
 if TYPE_CHECKING:
     from ...datasets.conversion import Conversion
-
-#: Tells a folder that this command wrote, and may delete, from others of the same layout.
-_MARKER = ".onetrunk-converted"
 
 #: Where pictures lie in each format, and what is in the place of a split where there is none.
 _PICTURES = {"coco": "{}", "voc": "JPEGImages", "yolo": "images/{}"}
@@ -46,43 +41,14 @@ def convert_data_set(options: ConvertOptions) -> Conversion:
             then nothing was written.
     """
     from ...datasets.conversion import convert_objects, refuse_among_data
-    from ..run_folder import make_folder
 
     folder = Path(options.output)
     refuse_among_data(Path(options.data), folder)
-    _refuse_full(folder, options)
-    is_new = not folder.parent.exists()
-    make_folder(folder.parent)
-    try:
-        # written beside it and renamed, so that an interruption leaves no half of it
-        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of odd metadata in pictures that it reads all the same
-            written = Path(temporary) / "converted"
-            conversion = convert_objects(options.data, written, options.to, copy=options.copy, replaces=folder)
-            (written / _MARKER).touch()
-            if folder.exists():
-                shutil.rmtree(folder)
-            written.rename(folder)
-    except OSError as error:
-        raise UserError(
-            f"'{folder}' can't be written: {error.strerror or error}. Make room, or choose another: --output DIR."
-        ) from error
-    finally:
-        if is_new and folder.parent.is_dir() and not any(folder.parent.iterdir()):
-            folder.parent.rmdir()
+    with writing_folder(folder, what="converted", overwrite=options.overwrite) as written, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of odd metadata in pictures that it reads all the same
+        conversion = convert_objects(options.data, written, options.to, copy=options.copy, replaces=folder)
     _print_conversion(folder, options, conversion)
     return conversion
-
-
-def _refuse_full(folder: Path, options: ConvertOptions) -> None:
-    """Check that nothing is lost where the folder will be."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    is_own = (folder / _MARKER).is_file()
-    if is_own and options.overwrite:
-        return
-    hint = "Replace it: --overwrite." if is_own else "It doesn't hold what this command wrote, so it stays."
-    raise UserError(f"'{folder}' already exists. {hint} Or choose another folder: --output DIR.")
 
 
 def _print_conversion(folder: Path, options: ConvertOptions, conversion: Conversion) -> None:

@@ -24,9 +24,9 @@ def writing_folder(folder: Path, *, what: str, overwrite: bool) -> Iterator[Path
         UserError: The folder holds something that may not be replaced, or can't be written.
     """
     marker = f".onetrunk-{what}"
-    there = next(place for place in folder.absolute().parents if place.exists())
+    there = next((place for place in folder.absolute().parents if place.exists()), folder)
     try:
-        _refuse_full(folder, marker, what, overwrite)
+        _refuse_full(folder, marker, overwrite)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
             written = Path(temporary) / what
@@ -43,14 +43,14 @@ def writing_folder(folder: Path, *, what: str, overwrite: bool) -> Iterator[Path
         _remove_empty(folder.absolute().parent, there)
 
 
-def _refuse_full(folder: Path, marker: str, what: str, overwrite: bool) -> None:
+def _refuse_full(folder: Path, marker: str, overwrite: bool) -> None:
     """Check that nothing is lost where the folder will be."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     is_own = (folder / marker).is_file()
     if is_own and overwrite:
         return
-    hint = "Replace it: --overwrite." if is_own else f"It doesn't hold {what} written here."
+    hint = "Replace it: --overwrite." if is_own else "It doesn't hold what this command wrote, so it stays."
     raise UserError(f"'{folder}' already exists. {hint} Or choose another folder: --output DIR.")
 
 

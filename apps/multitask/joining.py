@@ -75,8 +75,14 @@ def _model_folder(options: OutputOptions, *others: str) -> Path:
     """
     folder = output_folder(options.output, DESCRIPTION, TENSORS, overwrite=options.overwrite)
     assert folder is not None
-    if folder.exists() and holds_others(folder, (DESCRIPTION, TENSORS, SPLIT, SPLITS, *others)):
-        raise UserError(f"'{folder}' isn't empty and holds no model. Choose another folder: --output DIR.")
+    # a command that was killed leaves halves of files
+    expected = {*others, *(f"{name}{half}" for name in (DESCRIPTION, TENSORS) for half in ("", ".part"))}
+    if any(folder.glob(f"{DESCRIPTION}*")):  # beside anything else a split is somebody's own
+        expected |= {SPLIT, f"{SPLIT}.part", SPLITS}
+    if folder.exists() and holds_others(folder, expected):
+        raise UserError(
+            f"'{folder}' holds other things than a model, which stay as they are. Choose another folder: --output DIR."
+        )
     return folder
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...backbones.errors import UserError
 from ...backbones.fingerprint import fingerprint
 from ..inputs import InputRecipe
-from ..model_file import FORMAT, MULTITASK, read_description, read_tensors
+from ..model_file import FORMAT, MULTITASK, TASKS, read_description, read_tensors
 from ..run_folder import make_folder, replacing, versions
 from .agreement import check_preprocessing, check_recipes, check_structure, check_values
 
@@ -274,7 +274,7 @@ def _write(
             stream = stack.enter_context(replacing(path, "wb", go_on="run the command again"))
             stream.write(content)
             stream.flush()
-    for path in (folder / SPLIT, *(folder / SPLITS).glob("*.csv")):  # of another model that was here
+    for path in (folder / SPLIT, *(_split_of(folder, task) for task in TASKS)):  # of another model that was here
         if path not in contents:
             path.unlink(missing_ok=True)
 

@@ -42,14 +42,14 @@ def test_overwriting_spares_other_folders(tmp_path: Path, capsys: Captured, what
     mine.parent.mkdir()
     mine.write_text("mine")
     assert main(_command(tmp_path, "--overwrite", what=what)) == 2
-    assert f"already exists. It doesn't hold {what} written here." in capsys.readouterr().err
+    assert "already exists. It doesn't hold what this command wrote, so it stays." in capsys.readouterr().err
     assert _files(tmp_path) == {"images/a.png": b"mine"}
 
 
 def test_digits_are_no_shapes_that_may_be_overwritten(tmp_path: Path, capsys: Captured) -> None:
     assert main(_command(tmp_path / "data", "--size", "8", what="digits")) == 0
     assert main(_command(tmp_path / "data", *SMALL, "--overwrite")) == 2
-    assert "It doesn't hold shapes written here" in capsys.readouterr().err
+    assert "It doesn't hold what this command wrote, so it stays" in capsys.readouterr().err
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:

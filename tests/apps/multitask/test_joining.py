@@ -124,6 +124,25 @@ def test_models_of_several_heads_can_be_joined_too(family: Family, tmp_path: Pat
     assert files_of(joined) == files_of(family.joined)
 
 
+def test_splits_without_a_model_are_somebodys_own(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    mine = tmp_path / "mine" / "split.csv"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(UserError, match="holds other things than a model"):
+        join(*pair, output=mine.parent, overwrite=True)
+    assert mine.read_text() == "mine"
+
+
+def test_a_command_that_was_killed_can_be_run_again(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """What it left: the split is in place, the others are halves."""
+    (pair[1] / "split.csv").write_bytes(b"path,split\na.png,train\n")
+    whole = files_of(join(*pair, output=tmp_path / "whole"))
+    (tmp_path / "half" / "splits").mkdir(parents=True)
+    for name in ("splits/localization.csv", "model.json.part", "model.safetensors.part"):
+        (tmp_path / "half" / name).write_bytes(b"half")
+    assert files_of(join(*pair, output=tmp_path / "half")) == whole
+
+
 def test_nothing_is_written_over_unasked(pair: tuple[Path, Path], tmp_path: Path) -> None:
     joined = join(*pair, output=tmp_path / "joined")
     before = files_of(joined)
@@ -131,7 +150,9 @@ def test_nothing_is_written_over_unasked(pair: tuple[Path, Path], tmp_path: Path
         join(*pair, output=joined)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"mine' isn't empty and holds no model. Choose another folder: --output DIR"):
+    with pytest.raises(
+        UserError, match=r"mine' holds other things than a model, which stay as they are. Choose another"
+    ):
         join(*pair, output=tmp_path / "mine", overwrite=True)
     other = write_model(tmp_path / "other", "localization", seed=1)
     with pytest.raises(UserError, match="The trunk of"):
