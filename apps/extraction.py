@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..backbones import Backbone
 from ..backbones.errors import UserError
-from ..datasets import BadSample, Batch, Record, SampleDataset, Transform
+from ..datasets import BadSample, Batch, Encoder, Record, SampleDataset, Transform, targets_by_sample
 from .calibration import FEW_TO_COMPILE
 from .config import ComputeOptions
 from .console import ImageProgress
@@ -28,8 +28,8 @@ Pooling = Literal["avg", "max", "flat", "none"]
 class KeptTargets(NamedTuple):
     """What a store keeps of targets, beside features."""
 
-    classes: Sequence[str]
-    """In the order of their indices."""
+    encoder: Encoder
+    """What makes them of records."""
     annotations: Sequence[str]
     """Of each record, ``Record.annotation``: of images whose targets are others than before, features are computed
     again."""
@@ -178,7 +178,7 @@ def fill(
         transform,
         options,
         channels=network.backbone.in_channels,
-        classes=() if targets is None else targets.classes,
+        classes=() if targets is None else targets.encoder,
         seed=draw[0],
     )
     loader.restrict(places)
@@ -262,11 +262,11 @@ class _Waiting:
             rows = batch.indices[chosen] - shard * self._store.shard_rows
             for name, array in self._begin(shard).items():
                 array[rows] = narrow[name][chosen]
-        for row, place in enumerate(batch.indices.tolist()):
+        for row, (place, targets) in enumerate(zip(batch.indices.tolist(), targets_by_sample(batch), strict=True)):
             self._beside[place // self._store.shard_rows][place] = {
                 "original_size": batch.context.original_sizes[row],
                 "valid_size": batch.context.valid_sizes[row],
-                **{key: values[row] for key, values in batch.targets.items()},
+                **targets,
             }
 
     def _begin(self, shard: int) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from ..backbones import Preprocessing
 from ..datasets import (
     BadSample,
     DataError,
+    Encoder,
     EvalTransform,
     FitMode,
     ObjectTransform,
@@ -20,6 +21,7 @@ from ..datasets import (
     ResumableLoader,
     Sample,
     SampleDataset,
+    TargetEncoder,
     Transform,
     eval_transform,
     find_bad_images,
@@ -144,7 +146,7 @@ def make_loader(
     options: ComputeOptions,
     *,
     channels: int,
-    classes: Sequence[str] = (),
+    classes: Sequence[str] | Encoder = (),
     seed: int = 0,
     shuffle: bool = False,
     sample_weights: Sequence[float] | None = None,
@@ -156,16 +158,18 @@ def make_loader(
         transform: Takes a picture onto the canvas.
         options: Batch size, workers, device, and what to do with bad images.
         channels: Image channels.
-        classes: The class names in the order of their indices, for records with targets.
+        classes: The class names in the order of their indices, for records with targets; or what makes targets of the
+            records, of one task or of several.
         seed: Of the order and the augmentation.
         shuffle: Whether each epoch has an order of its own.
         sample_weights: With ``shuffle``: how often each record is drawn, in proportion to the others.
 
     Raises:
-        DataError: If a record's class isn't among ``classes``.
+        DataError: If a record's class isn't known.
     """
     workers = choose_workers(options.workers)
-    samples = SampleDataset(records, transform, classes=classes, channels=channels, seed=seed)
+    encoder = classes if isinstance(classes, Encoder) else TargetEncoder.fitting(records, classes)
+    samples = SampleDataset(records, transform, encoder=encoder, channels=channels, seed=seed)
     return ResumableLoader(
         samples,
         batch_size=options.batch_size,

@@ -1,7 +1,8 @@
 """Files to samples: readers of data sets, pictures on a canvas, batches in a reproducible order.
 
 Knows nothing of networks. ``open_dataset`` finds out what a path holds; a ``SampleDataset`` reads its records; a
-``ResumableLoader`` batches them, for one process or several; ``Mixing`` blends the pictures of a batch.
+``ResumableLoader`` batches them, for one process or several, and a ``MixedLoader`` those of several data sets side by
+side; ``Mixing`` blends the pictures of a batch.
 """
 
 from .all_annotations import AllAnnotations, AnnotatedPicture, open_annotated
@@ -25,8 +26,10 @@ from .images import (
     inspect_image,
     read_image,
 )
+from .joint import Encoder, JointEncoder, join_records, of_task, split_batch, targets_by_sample
 from .loading import ResumableLoader, SampleDataset
 from .masks import BACKGROUND, DrawnMask, MaskFile, MaskSource
+from .mixed_loader import MixedBatch, MixedLoader, batch_counts
 from .mixing import Mixing
 from .object_transforms import ObjectTransform
 from .objects import Objects
@@ -34,10 +37,11 @@ from .open import KINDS, Kind, guess_kind, open_dataset
 from .pictures import list_pictures
 from .questions import Question
 from .randomness import seeded
-from .sample import IGNORED, BadSample, Batch, Context, DataError, Record, Sample, TargetEncoder, collate
+from .sample import IGNORED, BadSample, Batch, Context, DataError, Record, Sample, collate
 from .shape_layout import SHAPE_COLORS, SHAPE_KINDS
 from .shapes import check_shapes, write_shapes
 from .splits import fold_splits, read_split, stratified_split, write_split
+from .target_encoder import TargetEncoder
 from .texts import clean_text
 from .transforms import (
     AugmentPolicy,
@@ -69,6 +73,7 @@ __all__ = [
     "Context",
     "DataError",
     "DrawnMask",
+    "Encoder",
     "EpochBatches",
     "EvalTransform",
     "Excerpt",
@@ -76,9 +81,12 @@ __all__ = [
     "Finding",
     "FitMode",
     "ImageFacts",
+    "JointEncoder",
     "Kind",
     "MaskFile",
     "MaskSource",
+    "MixedBatch",
+    "MixedLoader",
     "Mixing",
     "ObjectTransform",
     "Objects",
@@ -94,6 +102,7 @@ __all__ = [
     "TargetEncoder",
     "Transform",
     "balanced_weights",
+    "batch_counts",
     "check_dataset",
     "check_image",
     "check_shapes",
@@ -109,8 +118,10 @@ __all__ = [
     "guess_kind",
     "identify_contents",
     "inspect_image",
+    "join_records",
     "list_pictures",
     "median_frequency_weights",
+    "of_task",
     "open_annotated",
     "open_dataset",
     "pixel_color",
@@ -123,7 +134,9 @@ __all__ = [
     "require_labels",
     "seeded",
     "short_hashes",
+    "split_batch",
     "stratified_split",
+    "targets_by_sample",
     "train_transform",
     "write_digits",
     "write_shapes",

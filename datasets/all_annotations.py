@@ -12,9 +12,10 @@ from .annotated_images import AnnotatedImages, note_splits
 from .contents import raise_faults
 from .excerpts import Excerpt, read_excerpts
 from .open import KINDS, Kind, cut_val, open_with_faults
-from .sample import DataError, Record, TargetEncoder
+from .sample import DataError, Record
 from .splits import ALL, SPLITS, apply_split, read_split
 from .superset_files import reading_once
+from .target_encoder import TargetEncoder
 from .texts import list_some
 
 _Splits = Mapping[str, tuple[Record, ...]]

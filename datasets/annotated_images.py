@@ -10,8 +10,9 @@ from pathlib import Path
 from ..backbones.errors import did_you_mean
 from .contents import class_names
 from .excerpts import Excerpt, read_excerpts
-from .sample import DataError, Record, TargetEncoder
+from .sample import DataError, Record
 from .splits import ALL, find_cut_subjects, find_split, fold_splits
+from .target_encoder import TargetEncoder
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from ..backbones.errors import UserError
 from .epoch_batches import EpochBatches, Key
 from .file_state import FileState, read_signature, state_of
 from .images import decode_image, read_file
-from .objects import settle_objects
+from .joint import Encoder
 from .randomness import mix, seeded
-from .sample import BadSample, Batch, DataError, Record, Sample, TargetEncoder, collate
+from .sample import BadSample, Batch, DataError, Record, Sample, collate
+from .target_encoder import TargetEncoder
 from .transforms import Transform
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class SampleDataset(Dataset[Sample | BadSample]):
     """Reads, transforms and encodes one record at a time.
 
     Attributes:
+        encoder: What makes targets of records.
         keeps_states: Whether samples say what state their file was in; to be set before the first is read.
         encodes: Whether samples have all targets of their records; else those that move with the picture, as the
             transform left them. To be set before the first is read.
@@ -47,6 +49,7 @@ class SampleDataset(Dataset[Sample | BadSample]):
         transform: Transform,
         *,
         classes: Sequence[str] = (),
+        encoder: Encoder | None = None,
         channels: int = 3,
         seed: int = 0,
     ) -> None:
@@ -56,11 +59,12 @@ class SampleDataset(Dataset[Sample | BadSample]):
             records: What to read.
             transform: Puts a picture on the canvas; its randomness is seeded here.
             classes: The class names in the order of their indices, for records with targets.
+            encoder: What makes targets of the records, in place of the usual one for ``classes``.
             channels: 3 for colour, 1 for grey.
             seed: Seeds the transform, together with the key.
 
         Raises:
-            DataError: A record whose class isn't among ``classes``.
+            DataError: A record whose class isn't among ``classes``, or not known to the encoder.
         """
         self.records = tuple(records)
         self.transform = transform
@@ -69,10 +73,7 @@ class SampleDataset(Dataset[Sample | BadSample]):
         self.keeps_states = False
         self.encodes = True
         self.views: int | None = None
-        self.encoder = TargetEncoder(
-            classes,
-            draws_regions=any("objects" in each.targets and each.targets["objects"].regions for each in self.records),
-        )
+        self.encoder: Encoder = TargetEncoder.fitting(self.records, classes) if encoder is None else encoder
         self.encoder.check(self.records)
 
     def __len__(self) -> int:
@@ -92,7 +93,8 @@ class SampleDataset(Dataset[Sample | BadSample]):
             picture = decode_image(content, record.path, channels=self.channels)
             spatial = self.encoder.spatial(record, (picture.height, picture.width))
         except DataError as error:
-            return BadSample(index=index, name=record.name, path=record.path, reason=str(error), state=state)
+            tasks = self.encoder.tasks_of(record)
+            return BadSample(index, record.name, record.path, str(error), state=state, tasks=tasks)
         draw = key if self.views is None else (view_of(key, self.views), index)
         with seeded(self.seed, *draw):
             placed = self.transform.place(picture, spatial)
@@ -109,8 +111,7 @@ class SampleDataset(Dataset[Sample | BadSample]):
 
     def join(self, record: Record, placed: dict[str, Tensor]) -> dict[str, Any]:
         """Return all targets of a record, as ``sample.py`` describes them, with those that a transform has placed."""
-        targets = {**self.encoder(record), **placed}
-        return settle_objects(targets) if "objects" in record.targets else targets
+        return self.encoder.join(record, placed)
 
 
 def view_of(key: Key, views: int) -> int:

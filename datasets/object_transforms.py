@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import functional
 from torchvision.tv_tensors import BoundingBoxes, TVTensor
 
 from .crops import resize_target
+from .sample import plain_key
 from .transforms import EvalTransform, Placed, Size, Spatial, Transform, find_interpolation, pad_picture
 
 
@@ -51,7 +52,7 @@ class ObjectTransform(Transform):
         size = (max(1, round(plain[0] * factor)), max(1, round(plain[1] * factor)))
         moved = {key: resize_target(value, size) for key, value in moved.items()}
         window = (min(size[0], self.placing.canvas[0]), min(size[1], self.placing.canvas[1]))
-        top, left = self._corner(size, window, moved.get("boxes"))
+        top, left = self._corner(size, window, _find_boxes(moved))
         interpolation = find_interpolation(self.placing.interpolation)
         resized = functional.resize(picture, list(size), interpolation=interpolation)
         part = functional.crop(resized, top, left, *window)
@@ -76,7 +77,7 @@ class ObjectTransform(Transform):
         if spare == (0, 0):
             return 0, 0
         ranges = [(0, each) for each in spare]
-        if boxes is not None and len(boxes):
+        if boxes is not None:
             left, top, right, bottom = boxes[int(torch.randint(0, len(boxes), ()))].tolist()
             sides = ((top, bottom), (left, right))
             ranges = [_range(*side, each, most) for side, each, most in zip(sides, window, spare, strict=True)]
@@ -91,6 +92,11 @@ class ObjectTransform(Transform):
             return torch.nn.functional.pad(cut, (0, width - window[1], 0, height - window[0]))
         seen = _shares(value, top, left, window) >= self.shown
         return torch.where(seen[:, None], _clipped(value, top, left, window), 0.0)
+
+
+def _find_boxes(moved: Spatial) -> Tensor | None:
+    """Return the boxes of a picture, of several tasks those of the first that has any."""
+    return next((value for key, value in moved.items() if plain_key(key) == "boxes" and len(value)), None)
 
 
 def _range(start: float, stop: float, window: int, spare: int) -> tuple[int, int]:

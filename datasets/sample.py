@@ -31,6 +31,10 @@ evaluation, in pixels of the picture: ``full_boxes`` float32 ``[N, 4]``, ``full_
 ``full_areas`` float64 in square pixels, ``full_sets`` int64 (WIDER FACE's), ``full_masks``. A record with ``objects``
 has ``labels`` too: the classes that it shows.
 
+A record of several tasks (``joint.py``) has a task's own keys with the task at their end, such as ``mask@segmentation``
+or ``full_boxes@detection``. What isn't known of it has no key, so a batch joins such a key over those of its samples
+that are ``known``; it follows the rule of the key without its end.
+
 Text stays text: only whoever trains knows its vocabulary. The questions of a batch also stand in its context, because a
 head may read them, and their answers not.
 
@@ -50,16 +54,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Mask, TVTensor
 
-from ..backbones.errors import UserError, did_you_mean
-from .boxes import Box, boxes_fault
+from ..backbones.errors import UserError
 from .file_state import FileState
-from .objects import Objects, encode_objects
 from .questions import Question
-from .regions import draw_regions
-
-_MASK_HINT = " What values of masks are called a list of classes says, a file classes.txt beside the pictures."
 
 
 class DataError(UserError):
@@ -68,6 +66,24 @@ class DataError(UserError):
 
 IGNORED = 255
 """The value of mask pixels that count neither for the loss nor for any figure."""
+
+
+TEXT_KEYS = ("captions", "questions")
+"""Targets that are text."""
+#: Targets that are as large as the picture, or as many as its objects: a list even where they happen to agree.
+_RAGGED = ("boxes", "classes", "masks", *TEXT_KEYS)
+#: Targets that move with the picture.
+_MOVING = ("boxes", "mask", "objects")
+
+
+def plain_key(key: str) -> str:
+    """Return the key of a target without the task at its end, where there is one."""
+    return key.partition("@")[0]
+
+
+def task_of_key(key: str) -> str:
+    """Return the task at the end of the key of a target; empty where there is none."""
+    return key.partition("@")[2]
 
 
 @dataclass(frozen=True)
@@ -83,7 +99,7 @@ class Record:
     @property
     def annotation(self) -> str:
         """A SHA-256 of the targets that move with the picture, those in files by their contents; "" without any."""
-        moving = {key: self.targets[key] for key in ("boxes", "mask", "objects") if key in self.targets}
+        moving = {key: target for key, target in self.targets.items() if plain_key(key) in _MOVING}
         if not moving:
             return ""
         text = json.dumps(moving, sort_keys=True, default=lambda target: target.identity())
@@ -123,6 +139,8 @@ class BadSample:
     """A full sentence that names the file."""
     state: FileState | None = None
     """Of the file, where that was asked for."""
+    tasks: tuple[str, ...] = ()
+    """Of a record of several tasks those of which something is known."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +197,9 @@ class Batch:
     """The bad samples that would have been here; they are not among the ``B``."""
     states: dict[int, FileState] = field(default_factory=dict)
     """Of the files, by the places of their records, bad ones too; where that was asked for."""
+    known: dict[str, Tensor] = field(default_factory=dict)
+    """int64: of records of several tasks, by task, the places among the ``B`` of those of which something is known, in
+    order. The targets of a task are of these."""
 
     @property
     def size(self) -> int:
@@ -214,6 +235,7 @@ class Batch:
                 key: value if key.startswith("full_") else _move(value, move) for key, value in self.targets.items()
             },
             indices=move(self.indices),
+            known={task: move(places) for task, places in self.known.items()},
         )
 
 
@@ -229,6 +251,7 @@ def collate(samples: Sequence[Sample | BadSample]) -> Batch:
     windows = _join_windows(good)
     join = torch.stack if windows is None else torch.cat
     images = join([sample.image for sample in good if sample.image is not None]) if _hold_images(good) else None
+    known = _find_known(good)
     return Batch(
         images=images,
         features=None,
@@ -239,13 +262,12 @@ def collate(samples: Sequence[Sample | BadSample]) -> Batch:
             windows=windows,
             questions=_questions(good),
         ),
-        targets={
-            key: _join(key, [sample.targets[key] for sample in good]) for key in (good[0].targets if good else ())
-        },
+        targets=_join_targets(good, known),
         indices=torch.tensor([sample.index for sample in good], dtype=torch.int64),
         names=[sample.name for sample in good],
         skipped=[sample for sample in samples if isinstance(sample, BadSample)],
         states={sample.index: sample.state for sample in samples if sample.state is not None},
+        known={task: torch.tensor(places, dtype=torch.int64) for task, places in known.items()},
     )
 
 
@@ -277,103 +299,26 @@ def _join_windows(samples: Sequence[Sample]) -> Tensor | None:
     return torch.cat(found)
 
 
-#: Targets that are text.
-_TEXTS = ("captions", "questions")
-#: Targets that are as large as the picture, or as many as its objects: a list even where they happen to agree.
-_RAGGED = ("boxes", "classes", "masks", *_TEXTS)
+def _find_known(samples: Sequence[Sample]) -> dict[str, list[int]]:
+    """Return of each task the places of the samples that have a target of it."""
+    known: dict[str, list[int]] = {}
+    for place, sample in enumerate(samples):
+        for task in dict.fromkeys(task_of_key(key) for key in sample.targets):
+            if task:
+                known.setdefault(task, []).append(place)
+    return known
+
+
+def _join_targets(samples: Sequence[Sample], known: Mapping[str, Sequence[int]]) -> dict[str, Tensor | list[Any]]:
+    """Return all targets side by side, each over the samples that its task is known of, or else over all."""
+    everywhere = range(len(samples))
+    return {
+        key: _join(key, [samples[place].targets[key] for place in known.get(task_of_key(key), everywhere)])
+        for key in dict.fromkeys(key for sample in samples for key in sample.targets)
+    }
 
 
 def _join(key: str, values: list[Any]) -> Tensor | list[Any]:
-    ragged = key in _RAGGED or key.startswith("full_")
+    ragged = plain_key(key) in _RAGGED or key.startswith("full_")
     alike = not ragged and all(value.shape == values[0].shape for value in values)
     return torch.stack(values) if alike else values
-
-
-class TargetEncoder:
-    """Turns the class names of a record into tensors, in the order of the classes it was made for."""
-
-    def __init__(self, classes: Sequence[str], *, draws_regions: bool = False) -> None:
-        """Keep what targets are made by.
-
-        Args:
-            classes: The class names in the order of their indices.
-            draws_regions: Whether objects have masks; a picture without objects then has none of them.
-        """
-        self.classes = tuple(classes)
-        self.draws_regions = draws_regions
-        self._index = {name: index for index, name in enumerate(self.classes)}
-
-    def __call__(self, record: Record) -> dict[str, Any]:
-        """Return the record's targets as the module's table says.
-
-        Raises:
-            DataError: A class that isn't among ``classes``, naming the image.
-        """
-        encoded: dict[str, Any] = {key: record.targets[key] for key in _TEXTS if key in record.targets}
-        if "label" in record.targets:
-            encoded["label"] = torch.tensor(self._find(record.targets["label"], record), dtype=torch.int64)
-        if "labels" in record.targets:
-            holds = torch.zeros(len(self.classes), dtype=torch.float32)
-            holds[[self._find(name, record) for name in record.targets["labels"]]] = 1
-            encoded["labels"] = holds
-        if "objects" in record.targets:
-            encoded |= encode_objects(record.targets["objects"], self._index)
-        return encoded
-
-    def spatial(self, record: Record, size: tuple[int, int]) -> dict[str, TVTensor]:
-        """Return what of the record's targets moves with the picture: ``mask``, ``boxes`` and ``masks``.
-
-        Args:
-            record: The record.
-            size: Height and width of the upright picture, in pixels.
-
-        Raises:
-            DataError: A mask can't be read or has another size, or a box has no area or reaches out of the picture;
-                naming it.
-        """
-        found: dict[str, TVTensor] = {}
-        if "mask" in record.targets:
-            found["mask"] = Mask(record.targets["mask"].read(self.classes, size))
-        if "boxes" in record.targets:
-            if fault := boxes_fault(record.targets["boxes"], size, str(record.path)):
-                raise DataError(fault)
-            found["boxes"] = _bounding_boxes(record.targets["boxes"], size)
-        if "objects" in record.targets:
-            objects: Objects = record.targets["objects"]
-            if fault := objects.misfit(size):
-                raise DataError(f"{record.path}: {fault}")
-            sound = [objects.boxes[place] for place in objects.sound]
-            found["boxes"] = _bounding_boxes(sound, size)
-            if self.draws_regions:
-                found["masks"] = _region_masks(objects, size)
-        return found
-
-    def check(self, records: Sequence[Record]) -> None:
-        """Raise the ``DataError`` of the first record whose class isn't known, before any image is read."""
-        for record in records:
-            for name in (record.targets.get("label"), *record.targets.get("labels", ())):
-                if name is not None:
-                    self._find(name, record)
-
-    def _find(self, name: str, record: Record) -> int:
-        if name not in self._index:
-            known = ", ".join(self.classes[:20]) + (", ..." if len(self.classes) > 20 else "")
-            raise DataError(
-                f"{record.path}: the class '{name}' isn't one of the {len(self.classes)} known here: {known}."
-                f"{did_you_mean(name, self.classes)}{_MASK_HINT if 'mask' in record.targets else ''}"
-            )
-        return self._index[name]
-
-
-def _region_masks(objects: Objects, size: tuple[int, int]) -> Mask:
-    try:
-        return Mask(draw_regions(objects, size))
-    except ValueError as error:
-        raise DataError(str(error)) from error
-
-
-def _bounding_boxes(boxes: Sequence[Box], size: tuple[int, int]) -> BoundingBoxes:
-    """Return boxes as torchvision moves them, cut off at the edges of the picture."""
-    corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    corners = corners.clamp(min=0).minimum(torch.tensor([size[1], size[0]] * 2))
-    return BoundingBoxes(corners, format=BoundingBoxFormat.XYXY, canvas_size=size)

@@ -92,7 +92,7 @@ class StoredDataset(Dataset[Batch]):
     def _sample(self, index: int, found: StoredPicture | str) -> Sample | BadSample:
         record = self.records[index]
         if isinstance(found, str):
-            return BadSample(index=index, name=record.name, path=record.path, reason=found)
+            return BadSample(index, record.name, record.path, found, tasks=self._dataset.encoder.tasks_of(record))
         return Sample(
             image=None,
             index=index,
