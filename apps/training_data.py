@@ -6,7 +6,7 @@ from typing import Any
 from ..datasets import AnnotatedImages, ResumableLoader, Transform
 from .config import PlacingOptions, TrainingOptions, ZoomOptions
 from .data_check import Identity
-from .fit import FitData
+from .fit_data import FitData
 from .inputs import InputRecipe, make_loader
 
 

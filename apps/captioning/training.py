@@ -2,24 +2,68 @@
 
 from collections.abc import Sequence
 
-import torch
-
+from ...backbones import Backbone
+from ...datasets import AnnotatedImages
 from ...datasets.findings import count
+from .. import app_training
+from ..app_training import AppTraining, Splits, TrunkNeeds
 from ..card import Card
-from ..config import canvas_of
-from ..data_check import check_data
-from ..fit import fit, show_finished
-from ..inputs import make_recipe
-from ..run_folder import open_run
-from ..trainer import describe_training
-from ..training_data import make_fit_data
-from ..trunk import build_trunk, deepest_level
+from ..inputs import InputRecipe
+from ..task import Task
+from ..trunk import deepest_level
 from ..vocabulary import Vocabulary, learn_vocabulary
-from .head import build_head
+from .head import CaptionHead, build_head
 from .metrics import make_evaluator
-from .opening import captions_of, open_for_training
+from .opening import captions_of, require_captions
 from .options import HeadOptions, TrainOptions
 from .task import build_task, channels_of
+
+
+class CaptionTraining(AppTraining[TrainOptions]):
+    """The pieces of a captioner's training."""
+
+    app = "captioning"
+    kind = "captions"
+
+    def needs(self, options: TrainOptions) -> TrunkNeeds:
+        """Return the levels that were asked for, or the trunk's deepest map."""
+        return TrunkNeeds(tuple(options.head_options.levels or [deepest_level(options)]))
+
+    def require(self, images: AnnotatedImages, options: TrainOptions) -> AnnotatedImages:
+        """Return the split after a check that every image has a caption."""
+        return require_captions(images)
+
+    def build(self, backbone: Backbone, splits: Splits, inputs: InputRecipe, options: TrainOptions) -> Task:
+        """Return the task, whose vocabulary are words of the training captions or those of a language model."""
+        levels = self.needs(options).levels
+        channels = channels_of(backbone, options.head, levels)
+        images = captions_of(splits["train"])
+        texts = _texts(splits["train"])
+        head = build_head(
+            options.head,
+            levels,
+            channels,
+            _learn_words(texts, options.head_options),
+            options.head_options,
+            seen=texts,
+            label_smoothing=options.loss.label_smoothing,
+        )
+        head.say_with(options)
+        evaluator = make_evaluator(images, select=options.select)
+        return build_task(backbone, head, evaluator, inputs=inputs, attention_weight=options.loss.attention)
+
+    def describe(self, task: Task, splits: Splits, options: TrainOptions) -> tuple[str, str | None]:
+        """Return the head's name and levels, and how many captions there are."""
+        learned = count(len(_texts(splits["train"])), "training caption")
+        return f"{options.head} ({', '.join(task.head.levels)})", learned
+
+    def note(self, task: Task, splits: Splits, options: TrainOptions) -> None:
+        """Print a line on the vocabulary, and on what of the captions isn't learned."""
+        assert isinstance(task.head, CaptionHead)
+        print(_describe_vocabulary(_texts(splits["train"]), task.head.vocabulary, options.head_options))
+
+
+TRAINING = CaptionTraining()
 
 
 def run_training(options: TrainOptions) -> Card:
@@ -28,36 +72,12 @@ def run_training(options: TrainOptions) -> Card:
     Raises:
         UserError: For options, weights or data that can't be used; nothing was written over.
     """
-    run = open_run("captioning", options)
-    if options.resume and run.is_finished:
-        return show_finished(run)
-    torch.manual_seed(options.seed)
-    levels = tuple(options.head_options.levels or [deepest_level(options)])
-    backbone = build_trunk(options, levels)
-    channels = channels_of(backbone, options.head, levels)
-    splits = open_for_training(options, run.split)
-    images = captions_of(splits["train"])
-    texts = [text for captions in images for text in captions]
-    vocabulary = _learn_words(texts, options.head_options)
-    head = build_head(
-        options.head,
-        levels,
-        channels,
-        vocabulary,
-        options.head_options,
-        seen=texts,
-        label_smoothing=options.loss.label_smoothing,
-    )
-    head.say_with(options)
-    inputs = make_recipe(backbone.preprocessing, canvas_of(options.image_size), options.resize)
-    identities = check_data(splits, options)
-    evaluator = make_evaluator(images, select=options.select)
-    task = build_task(backbone, head, evaluator, inputs=inputs, attention_weight=options.loss.attention)
-    learned = count(len(texts), "training caption")
-    print(describe_training(task, splits, options, head=f"{options.head} ({', '.join(levels)})", learned=learned))
-    print(_describe_vocabulary(texts, head.vocabulary, options.head_options))
-    data = make_fit_data(splits, identities, inputs, options, augment=options.augment)
-    return fit(task, data, options, run)
+    return app_training.run_training(TRAINING, options)
+
+
+def _texts(images: AnnotatedImages) -> list[str]:
+    """Return all captions of a split."""
+    return [text for captions in captions_of(images) for text in captions]
 
 
 def _learn_words(texts: Sequence[str], options: HeadOptions) -> Vocabulary | None:

@@ -1,39 +1,88 @@
 """Training a classifier, from the options to the card."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import replace
-
-import torch
 
 from ...backbones import Backbone
 from ...backbones.errors import UserError
-from ...datasets import (
-    AnnotatedImages,
-    DataError,
-    Mixing,
-    balanced_weights,
-    class_weights,
-    positive_weights,
-)
+from ...datasets import AnnotatedImages, DataError, Mixing, class_weights, positive_weights
+from .. import app_training
+from ..app_training import AppTraining, Splits, TrunkNeeds
 from ..card import Card
-from ..config import canvas_of
-from ..data_check import check_data
-from ..fit import FitData, fit, show_finished
-from ..inputs import InputRecipe, make_recipe
+from ..data_check import Identity
+from ..fit import Finish
+from ..inputs import InputRecipe
 from ..model_file import holds_model
-from ..run_folder import open_run
 from ..task import Task
-from ..trainer import describe_training
-from ..training_data import make_fit_data
-from ..trunk import build_trunk
 from .binary import choose_positive
 from .calibration import calibrate
 from .losses import ClassLoss, readout_of
 from .metrics import ClassEvaluator, make_evaluator
-from .opening import gives_label_sets, open_for_training
+from .opening import gives_label_sets, refuse_one_class, require_kind
 from .options import TrainOptions
-from .subjects import judge_by_subject
+from .subjects import SubjectEvaluator, judge_by_subject
 from .task import build_task, keep_matching_rows
+
+
+class ClassTraining(AppTraining[TrainOptions]):
+    """The pieces of a classifier's training."""
+
+    app = "classification"
+    kind = "labels"
+
+    def needs(self, options: TrainOptions) -> TrunkNeeds:
+        """Return the one level that the head reads."""
+        return TrunkNeeds((options.head_options.level,))
+
+    def require(self, images: AnnotatedImages, options: TrainOptions) -> AnnotatedImages:
+        """Return the split with the kind of labels that the options or the data say."""
+        return require_kind(images, options.labels)
+
+    def check(self, splits: Splits, options: TrainOptions) -> None:
+        """Refuse data with nothing to tell apart."""
+        refuse_one_class(splits["train"], options.data)
+
+    def build(self, backbone: Backbone, splits: Splits, inputs: InputRecipe, options: TrainOptions) -> Task:
+        """Return the task; print how subjects are judged and which rows of a model's head are kept."""
+        train = splits["train"]
+        task = _build(backbone, splits, inputs, options)
+        if options.by_subject:
+            judge_by_subject(task, train, splits["val"])
+        augment = options.augment
+        if augment.mixup or augment.cutmix:
+            task.mixing = Mixing(augment.mixup, augment.cutmix, num_classes=len(train.classes), seed=options.seed)
+        if holds_model(options.weights):
+            print(keep_matching_rows(task, options.weights))
+        return task
+
+    def describe(self, task: Task, splits: Splits, options: TrainOptions) -> tuple[str, str | None]:
+        """Return the head's name; classes are what is learned."""
+        return options.head, None
+
+    def check_readable(
+        self, task: Task, splits: Splits, identities: Mapping[str, Identity], options: TrainOptions
+    ) -> None:
+        """Refuse a metric that has no value on the images of the validation split that can be read."""
+        val, unreadable = splits["val"], identities["val"].unreadable
+        evaluator = task.evaluator.inner if isinstance(task.evaluator, SubjectEvaluator) else task.evaluator
+        assert isinstance(evaluator, ClassEvaluator)
+        records = tuple(record for record in val.records if record.name not in unreadable)
+        counts = replace(val, splits={**val.splits, val.split: records}).class_counts()
+        if reason := evaluator.undefined(list(counts.values()), len(records)).get(evaluator.primary):
+            left_out = len(val) - len(records)
+            unread = f", and {left_out} of its images can't be read" if left_out else ""
+            raise DataError(
+                f"{options.data}: '{evaluator.primary}' can't choose the checkpoint: the split 'val' doesn't hold "
+                f"images both with and without a class ({reason}{unread}). Choose another metric with --select, or "
+                "another split."
+            )
+
+    def finish(self, options: TrainOptions) -> Finish | None:
+        """Return the calibration, where one is asked for."""
+        return calibrate if options.calibrate else None
+
+
+TRAINING = ClassTraining()
 
 
 def run_training(options: TrainOptions) -> Card:
@@ -42,30 +91,10 @@ def run_training(options: TrainOptions) -> Card:
     Raises:
         UserError: For options, weights or data that can't be used; nothing was written over.
     """
-    run = open_run("classification", options)
-    if options.resume and run.is_finished:
-        return show_finished(run)
-    torch.manual_seed(options.seed)
-    backbone = build_trunk(options, (options.head_options.level,))
-    splits = open_for_training(options, run.split)
-    inputs = make_recipe(backbone.preprocessing, canvas_of(options.image_size), options.resize)
-    task = _build(backbone, splits, inputs, options)
-    evaluator = task.evaluator
-    assert isinstance(evaluator, ClassEvaluator)
-    if options.by_subject:
-        judge_by_subject(task, splits["train"], splits["val"])
-    if options.augment.mixup or options.augment.cutmix:
-        task.mixing = Mixing(
-            options.augment.mixup, options.augment.cutmix, num_classes=len(splits["train"].classes), seed=options.seed
-        )
-    if holds_model(options.weights):
-        print(keep_matching_rows(task, options.weights))
-    print(describe_training(task, splits, options, head=options.head))
-    finish = calibrate if options.calibrate else None
-    return fit(task, _fit_data(splits, inputs, options, evaluator), options, run, finish=finish)
+    return app_training.run_training(TRAINING, options)
 
 
-def _build(backbone: Backbone, splits: dict[str, AnnotatedImages], inputs: InputRecipe, options: TrainOptions) -> Task:
+def _build(backbone: Backbone, splits: Splits, inputs: InputRecipe, options: TrainOptions) -> Task:
     """Return the task that the options and the data ask for.
 
     Raises:
@@ -102,37 +131,3 @@ def _deciding_counts(train: AnnotatedImages, val: AnnotatedImages, options: Trai
     if options.fold is None:
         return counts
     return {name: count + val.class_counts()[name] for name, count in counts.items()}
-
-
-def _refuse_undefined(
-    evaluator: ClassEvaluator, val: AnnotatedImages, unreadable: Collection[str], options: TrainOptions
-) -> None:
-    """Refuse a metric that has no value on the images of the validation split that can be read.
-
-    Raises:
-        DataError: Saying so.
-    """
-    records = tuple(record for record in val.records if record.name not in unreadable)
-    counts = replace(val, splits={**val.splits, val.split: records}).class_counts()
-    if reason := evaluator.undefined(list(counts.values()), len(records)).get(evaluator.primary):
-        left_out = len(val) - len(records)
-        unread = f", and {left_out} of its images can't be read" if left_out else ""
-        raise DataError(
-            f"{options.data}: '{evaluator.primary}' can't choose the checkpoint: the split 'val' doesn't hold images "
-            f"both with and without a class ({reason}{unread}). Choose another metric with --select, or another split."
-        )
-
-
-def _fit_data(
-    splits: dict[str, AnnotatedImages], inputs: InputRecipe, options: TrainOptions, evaluator: ClassEvaluator
-) -> FitData:
-    """Check the data, and return their loaders with what the run keeps of them.
-
-    Raises:
-        DataError: Naming every image that can't be read, unless such are to be skipped; and if those that can be read
-            leave the metric undefined that chooses the checkpoint.
-    """
-    identities = check_data(splits, options)
-    _refuse_undefined(evaluator, splits["val"], identities["val"].unreadable, options)
-    weights = balanced_weights(splits["train"].records) if options.sampling == "balanced" else None
-    return make_fit_data(splits, identities, inputs, options, augment=options.augment, sample_weights=weights)

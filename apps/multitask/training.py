@@ -1,6 +1,6 @@
 """Training one more head on the trunk of a model, with the train command of the head's app."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -8,10 +8,12 @@ from typing import Any, get_args, get_type_hints
 import yaml
 
 from ...backbones.errors import UserError, unknown
+from ...backbones.strict_loading import IncompleteWeightsError
 from ..arguments import parse_options
 from ..cli import Command
 from ..inputs import InputRecipe
-from ..model_file import TASKS
+from ..shell import quoted
+from ..task_names import TASKS
 from .options import AddOptions
 from .stored import StoredModel
 
@@ -41,8 +43,47 @@ def train_head(options: AddOptions, model: StoredModel) -> Path:
     command: Command = import_module(f"..{task}.main", __package__).COMMANDS["train"]
     run = Path(options.output) / task
     words = [*_config(options), *_fixed_words(options, model, command, run)]
-    command.run(parse_options(command.options, words, prog=f"onetrunk {task} train", description=command.help))
+    try:
+        parsed: object = parse_options(command.options, words, prog=f"onetrunk {task} train", description=command.help)
+    except UserError as error:
+        if options.training is None:
+            raise
+        raise UserError(f"--training {options.training}: {error}") from error
+    try:
+        command.run(parsed)
+    except IncompleteWeightsError as error:
+        raise _too_shallow_error(options, model, words) from error
     return run
+
+
+def _too_shallow_error(options: AddOptions, model: StoredModel, words: Sequence[str]) -> UserError:
+    """Return the error for a head that reads deeper than the model's trunk goes on.
+
+    Args:
+        options: Of the command.
+        model: Which keeps no more of its trunk than its heads read.
+        words: By which the head was to be trained.
+    """
+    weights = str(model.backbone["weights"])
+    is_original = model.backbone.get("fingerprint_before") == model.backbone["fingerprint_after"]
+    if is_original and weights != "none":
+        changed = {str(model.folder): weights, str(Path(options.output) / str(options.task)): "RUN"}
+        command = " ".join(quoted(changed.get(word, word)) for word in words)
+        what_to_do = (
+            f"Train the head on the weights that the trunk is from: onetrunk {options.task} train {command}. Then put "
+            f"it in: onetrunk multitask add --model {quoted(options.model)} --head RUN --output "
+            f"{quoted(options.output)}"
+        )
+    else:
+        what_to_do = (
+            "Its values aren't those of published weights, so nothing deeper goes with them: choose levels that it has "
+            "in --training FILE, or train all heads anew on one trunk with the levels of all."
+        )
+    return UserError(
+        f"The trunk of {model.name} was kept only as far as its heads read it, to "
+        f"{', '.join(model.backbone['recipe']['levels'])}, and the head of {options.task} reads deeper levels. "
+        f"{what_to_do}"
+    )
 
 
 def _fixed_words(options: AddOptions, model: StoredModel, command: Command, run: Path) -> list[str]:
@@ -76,6 +117,11 @@ def _config(options: AddOptions) -> list[str]:
     if not isinstance(content, Mapping):
         raise UserError(f"--training {options.training} holds no options: write a line for each, such as epochs: 20")
     given: Mapping[str, Any] = content
+    if "config" in given:
+        raise UserError(
+            f"--training {options.training} names another file by 'config', and is the only one that is read. Write "
+            "the options of that file into it."
+        )
     if taken := [name for name in given if str(name).replace("-", "_") in _GIVEN]:
         raise UserError(
             f"--training {options.training} sets {', '.join(taken)}, which the model and this command decide: a head "

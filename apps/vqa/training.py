@@ -2,28 +2,72 @@
 
 from collections.abc import Sequence
 
-import torch
-
-from ...datasets import Question
+from ...backbones import Backbone
+from ...datasets import AnnotatedImages, Question
 from ...datasets.findings import count
+from .. import app_training
+from ..app_training import AppTraining, Splits, TrunkNeeds
 from ..card import Card
-from ..config import canvas_of
-from ..data_check import check_data
-from ..fit import fit, show_finished
-from ..inputs import make_recipe
+from ..inputs import InputRecipe
 from ..language_models import plain_config
-from ..run_folder import open_run
-from ..trainer import describe_training
-from ..training_data import make_fit_data
-from ..trunk import build_trunk
+from ..task import Task
 from ..vocabulary import learn_vocabulary
 from .answers import frequent_answers
-from .head import READOUTS
+from .head import READOUTS, AnswerHead
 from .metrics import make_evaluator
-from .opening import note_cut, note_unlearned, open_for_training, questions_of
+from .opening import note_cut, note_unlearned, questions_of, require_answers
 from .options import HeadOptions, TrainOptions
 from .question_encoder import read_language_model, small_config
 from .task import QuestionReader, build_task, settle_level
+
+
+class AnswerTraining(AppTraining[TrainOptions]):
+    """The pieces of a training that teaches answers."""
+
+    app = "vqa"
+    kind = "questions"
+
+    def needs(self, options: TrainOptions) -> TrunkNeeds:
+        """Return the one level that the head reads."""
+        level = settle_level(options).level
+        assert level is not None
+        return TrunkNeeds((level,))
+
+    def require(self, images: AnnotatedImages, options: TrainOptions) -> AnnotatedImages:
+        """Return the split after a check that every image has questions, some of them with answers."""
+        return require_answers(images)
+
+    def build(self, backbone: Backbone, splits: Splits, inputs: InputRecipe, options: TrainOptions) -> Task:
+        """Return the task, which gives the answers that are frequent in the training split."""
+        head_options = settle_level(options)
+        images = questions_of(splits["train"])
+        answers = frequent_answers(images, head_options.answers)
+        return build_task(
+            backbone,
+            make_evaluator(images, answers, select=options.select, readout=READOUTS[options.loss.name]),
+            inputs=inputs,
+            head=options.head,
+            head_options=head_options,
+            reader=_read_questions(images, head_options),
+            loss=options.loss.name,
+        )
+
+    def describe(self, task: Task, splits: Splits, options: TrainOptions) -> tuple[str, str | None]:
+        """Return the head's name, level and encoder, and how many questions and answers there are."""
+        (level,) = task.head.levels
+        questions = sum(map(len, questions_of(splits["train"])))
+        learned = f"{count(questions, 'training question')}, {count(len(_head(task).answers), 'answer')}"
+        return f"{options.head} ({level}, {options.head_options.question_encoder})", learned
+
+    def note(self, task: Task, splits: Splits, options: TrainOptions) -> None:
+        """Print how many questions aren't learned, and how many aren't read to their end."""
+        head = _head(task)
+        note_unlearned(questions_of(splits["train"]), head.answers)
+        texts = [question.text for each in splits.values() for asked in questions_of(each) for question in asked]
+        note_cut(texts, head.encoder.vocabulary, head.encoder.max_tokens)
+
+
+TRAINING = AnswerTraining()
 
 
 def run_training(options: TrainOptions) -> Card:
@@ -32,36 +76,12 @@ def run_training(options: TrainOptions) -> Card:
     Raises:
         UserError: For options, weights or data that can't be used; nothing was written over.
     """
-    run = open_run("vqa", options)
-    if options.resume and run.is_finished:
-        return show_finished(run)
-    torch.manual_seed(options.seed)
-    head_options = settle_level(options)
-    assert head_options.level is not None
-    backbone = build_trunk(options, (head_options.level,))
-    splits = open_for_training(options, run.split)
-    inputs = make_recipe(backbone.preprocessing, canvas_of(options.image_size), options.resize)
-    identities = check_data(splits, options)
-    images = questions_of(splits["train"])
-    answers = frequent_answers(images, head_options.answers)
-    reader = _read_questions(images, head_options)
-    task = build_task(
-        backbone,
-        make_evaluator(images, answers, select=options.select, readout=READOUTS[options.loss.name]),
-        inputs=inputs,
-        head=options.head,
-        head_options=head_options,
-        reader=reader,
-        loss=options.loss.name,
-    )
-    learned = f"{count(sum(map(len, images)), 'training question')}, {count(len(answers), 'answer')}"
-    head = f"{options.head} ({head_options.level}, {options.head_options.question_encoder})"
-    print(describe_training(task, splits, options, head=head, learned=learned))
-    note_unlearned(images, answers)
-    texts = [question.text for each in splits.values() for asked in questions_of(each) for question in asked]
-    note_cut(texts, reader.vocabulary, head_options.max_tokens)
-    data = make_fit_data(splits, identities, inputs, options, augment=options.augment)
-    return fit(task, data, options, run)
+    return app_training.run_training(TRAINING, options)
+
+
+def _head(task: Task) -> AnswerHead:
+    assert isinstance(task.head, AnswerHead)
+    return task.head
 
 
 def _read_questions(images: Sequence[Sequence[Question]], options: HeadOptions) -> QuestionReader:

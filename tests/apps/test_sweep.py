@@ -20,9 +20,9 @@ TINY = (
     "--backbone timm/test_resnet --weights none --image-size 32 --batch-size 8 --workers 0 --device cpu --epochs 1 "
     "--optim.trunk-factor 1"
 ).split()
-RATES = ["--sweep.learning-rates", "1e-6", "0.01"]
+RATES = ["--sweep.learning-rates", "1e-6", "0.02"]
 GRID = [*RATES, "--sweep.weight-decays", "0", "0.05"]
-VALUES = [(1e-6, 0.0), (1e-6, 0.05), (0.01, 0.0), (0.01, 0.05)]
+VALUES = [(1e-6, 0.0), (1e-6, 0.05), (0.02, 0.0), (0.02, 0.05)]
 TOO_HIGH = "1e12"
 
 
@@ -189,7 +189,7 @@ def test_a_signal_leaves_what_is_finished_and_resume_goes_on(
             os.kill(os.getpid(), signal.SIGTERM)
         return right(self, *arguments)
 
-    words = ["--sweep.learning-rates", "1e-6", "0.01", "--optim.weight-decay", "0"]
+    words = ["--sweep.learning-rates", "1e-6", "0.02", "--optim.weight-decay", "0"]
     with monkeypatch.context() as patched:
         patched.setattr(Task, "training_step", stop_in_the_second)
         assert train(pictures, run, *words) == 143
@@ -235,7 +235,7 @@ def test_gain_trains_from_a_candidates_recipe_without_its_features(
 ) -> None:
     run, one = tmp_path / "run", tmp_path / "run" / "sweep-1"
     words = ["--weights", str(trained_run), "--freeze", "all", "--cache", "on", "--cache-views", "1"]
-    assert train(pictures, run, "--sweep.learning-rates", "0.01", *words) == 0
+    assert train(pictures, run, "--sweep.learning-rates", "0.02", *words) == 0
     assert main(["runs", "gain", str(one)]) == 0
     config = yaml.safe_load((one / "gain" / "random" / "config.yaml").read_text())
     assert (config["cache"], config["cache_folder"]) == ("off", None)  # nothing is frozen

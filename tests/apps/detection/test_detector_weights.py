@@ -6,13 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torchvision
+from onetrunk.apps.app_training import build_trunk_of
 from onetrunk.apps.cli import main
 from onetrunk.apps.detection.detector_weights import find_detector
 from onetrunk.apps.detection.masks import decode_masks
 from onetrunk.apps.detection.metrics import make_evaluator
 from onetrunk.apps.detection.options import HeadOptions, TrainOptions
 from onetrunk.apps.detection.task import build_task
-from onetrunk.apps.detection.training import _anchors, _build_trunk
+from onetrunk.apps.detection.training import TRAINING, choose_anchors, settle_options
 from onetrunk.apps.inputs import make_recipe
 from onetrunk.backbones import UserError
 from onetrunk.datasets import Context
@@ -85,7 +86,9 @@ def options_for(head, path, **head_options):
 
 def load(options, classes=CLASSES):
     """Return the task as training builds it, and what is said of the rows."""
-    backbone, head_options, detector = _build_trunk(options)
+    backbone = build_trunk_of(options, TRAINING.needs(options))
+    detector = find_detector(options)
+    head_options = settle_options(backbone, options, detector)
     inputs = make_recipe(backbone.preprocessing, tuple(options.image_size), "pad")
     task = build_task(
         backbone,
@@ -93,7 +96,7 @@ def load(options, classes=CLASSES):
         inputs=inputs,
         head=options.head,
         head_options=head_options,
-        anchors=_anchors(SimpleNamespace(), inputs, head_options, options),
+        anchors=choose_anchors(SimpleNamespace(), inputs, head_options, options),
     )
     return task, detector.load(task.head)
 

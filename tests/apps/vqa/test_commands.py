@@ -209,8 +209,9 @@ def test_questions_without_answers_are_neither_learned_nor_judged(
 ) -> None:
     image, bare = (pictures / "train" / "red" / name for name in ("00.png", "01.png"))
     other = pictures / "val" / "red" / "00.png"
-    rows = [f"{image},Is it red?,yes,train", f"{image},Where is it?,,train", f"{bare},Where is it?,,train"]
-    table = write_table(tmp_path / "t.csv", [*rows, f"{other},Is it red?,yes,val"])
+    asked = "What colour is the disc?"
+    rows = [f"{image},{asked},red,train", f"{image},Where is it?,,train", f"{bare},Where is it?,,train"]
+    table = write_table(tmp_path / "t.csv", [*rows, f"{other},{asked},red,val"])
     assert train(table, tmp_path / "run", *SMALL) == 0
     said = capsys.readouterr().out
     assert "2 of 4 questions have no answer" in said
