@@ -17,6 +17,7 @@ from .config import RuntimeOptions
 from .hardware import choose_workers
 from .inputs import bad_images_error
 from .processes import is_first
+from .shell import quoted
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def check_data(splits: Mapping[str, AnnotatedImages], options: RuntimeOptions) -
         for finding in find_duplicates({split: images.records for split, images in splits.items()}, contents):
             if finding.kind != WITHIN:
                 root = next(iter(splits.values())).root
-                print(f"warning: {finding.message} All of them: onetrunk data check --data {root}")
+                print(f"warning: {finding.message} All of them: onetrunk data check --data {quoted(root)}")
     reasons = {sample.name: sample.reason for sample in bad}
     found = {}
     for split, images in splits.items():

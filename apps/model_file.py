@@ -13,14 +13,13 @@ from torch import Tensor
 from ..backbones import Backbone, Preprocessing, build_backbone
 from ..backbones.errors import UserError, unknown
 from .card import Card
+from .model_description import building, check_description, damaged
 from .run_folder import make_folder, replace_json, replacing, versions
+from .shell import quoted
 from .task import Task
+from .task_names import MULTITASK, TASKS
 
 FORMAT = 1
-#: Apps whose ``task.py`` can rebuild a task from its description.
-TASKS = ("captioning", "classification", "detection", "localization", "segmentation", "vqa")
-#: What a model file with heads of several apps names as its task (``multitask/``).
-MULTITASK = "multitask"
 
 
 def save_model(folder: Path, task: Task, card: Card, *, split: Path | None = None) -> None:
@@ -38,24 +37,31 @@ def save_model(folder: Path, task: Task, card: Card, *, split: Path | None = Non
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replacing(folder / "model.safetensors", "wb") as stream:
         stream.write(save(tensors))
+    replace_json(folder / "model.json", describe_model(task, card, recipe=dict(task.backbone.recipe)))
+    if split is not None and split.is_file():
+        shutil.copyfile(split, folder / "split.csv")
+
+
+def describe_model(task: Task, card: Card, *, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return what a model file says of a trained task.
+
+    Args:
+        task: The task.
+        card: Its results, for the metrics, the data and the fingerprints.
+        recipe: What builds its trunk.
+    """
+    tied = tied_names(task)
     # a trunk that was trained on a canvas is best used on the same
     preprocessing = replace(task.backbone.preprocessing, image_size=tuple(task.description["inputs"]["canvas"]))
-    description = {
+    return {
         "format": FORMAT,
         **task.description,
-        "backbone": {
-            **card.backbone,
-            "recipe": dict(task.backbone.recipe),
-            "preprocessing": preprocessing.to_dict(),
-        },
+        "backbone": {**card.backbone, "recipe": recipe, "preprocessing": preprocessing.to_dict()},
         "data": card.data,
         "metrics": card.metrics,
         "versions": versions(),
         **({"tied": tied} if tied else {}),
     }
-    replace_json(folder / "model.json", description)
-    if split is not None and split.is_file():
-        shutil.copyfile(split, folder / "split.csv")
 
 
 def tied_names(task: Task) -> dict[str, str]:
@@ -80,7 +86,7 @@ def _find_model(path: Path) -> Path | None:
 
 def holds_model(path: str | Path) -> bool:
     """Whether a path is a run folder or a model folder with the model of an app in it."""
-    return _find_model(Path(path)) is not None and read_description(path)[1]["task"] != MULTITASK
+    return _find_model(Path(path)) is not None and read_description(path)[1].get("task") != MULTITASK
 
 
 def read_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
@@ -96,13 +102,29 @@ def read_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
         if one := next((each for each in sorted(given.glob("*-*")) if _find_model(each)), None):
             hint = f" It is a folder of several runs: name one of them, such as {one}."
         raise UserError(f"No model in '{path}': neither model.json nor model/model.json is there.{hint}")
+    file = folder / "model.json"
     try:
-        description: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        found = description["format"]
-    except (ValueError, KeyError) as error:
-        raise UserError(f"'{folder / 'model.json'}' is damaged: {error}.") from error
-    if found != FORMAT:
+        description: Any = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(file, f"it can't be read as JSON ({error})") from error
+    if not isinstance(description, dict) or type(description.get("format")) is not int:
+        raise damaged(file, "it isn't an object with the number of a 'format'")
+    if (found := description["format"]) != FORMAT:
         raise UserError(f"'{folder}' holds a model of format {found}; this version of onetrunk reads {FORMAT}.")
+    return folder, description
+
+
+def read_model(path: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Return what :func:`read_description` does, after a check that it says all of a model that it has to.
+
+    Raises:
+        UserError: If there is no model, or its description is damaged.
+    """
+    folder, description = read_description(path)
+    check_description(folder / "model.json", description, several=MULTITASK)
+    for task in description["tasks"] if description["task"] == MULTITASK else [description["task"]]:
+        if task not in TASKS:
+            raise unknown(f"task in {folder / 'model.json'}:", task, TASKS)
     return folder, description
 
 
@@ -116,16 +138,16 @@ def load_model(path: str | Path, *, task: str | None = None) -> Task:
     Raises:
         UserError: If there is no model there, or its files are damaged.
     """
-    folder, description = read_description(path)
+    folder, description = read_model(path)
     if description["task"] == MULTITASK:
         raise _several_heads_error(path, list(description["tasks"]), task)
-    if description["task"] not in TASKS:
-        raise unknown(f"task in {folder / 'model.json'}:", description["task"], TASKS)
     if task is not None and description["task"] != task:
         raise UserError(
             f"'{path}' holds a model of the app {description['task']}, not of {task}. Use it with onetrunk "
             f"{description['task']} evaluate or predict."
         )
+    if (folder / "split.csv").is_file() and not isinstance(description["data"].get("fingerprint"), str):
+        raise damaged(folder / "model.json", "'data.fingerprint' is missing, by which the data of its split are known")
     return rebuild_model(description, read_tensors(folder), folder=folder)
 
 
@@ -133,7 +155,7 @@ def _several_heads_error(path: str | Path, tasks: list[str], task: str | None) -
     wanted = task if task in tasks else "TASK"
     return UserError(
         f"'{path}' holds heads of several apps: {', '.join(tasks)}. Use them together: onetrunk multitask predict. Or "
-        f"take one out: onetrunk multitask take-out --model {path} --task {wanted} --output DIR"
+        f"take one out: onetrunk multitask take-out --model {quoted(path)} --task {wanted} --output DIR"
     )
 
 
@@ -177,21 +199,35 @@ def rebuild_trunk(description: dict[str, Any], *, folder: Path) -> Backbone:
     Args:
         description: What ``model.json`` says of the ``backbone``.
         folder: Where that is from.
+
+    Raises:
+        UserError: If there can't be such a trunk.
     """
-    backbone = build_backbone(**description["recipe"], weights="none")
-    backbone.preprocessing = Preprocessing.from_dict(description["preprocessing"])
+    with building(folder / "model.json"):
+        backbone = build_backbone(**description["recipe"], weights="none")
+        backbone.preprocessing = Preprocessing.from_dict(description["preprocessing"])
     backbone.weights = str(folder)
     return backbone
 
 
 def rebuild_task(backbone: Backbone, description: dict[str, Any]) -> Task:
-    """Return the task that a model file describes on a trunk, its head still without the trained weights."""
-    rebuilt: Task = import_module(f".{description['task']}.task", __package__).rebuild_task(backbone, description)
+    """Return the task that a model file describes on a trunk, its head still without the trained weights.
+
+    Args:
+        backbone: As :func:`rebuild_trunk` gives it.
+        description: What ``model.json`` says.
+
+    Raises:
+        UserError: If there can't be such a head.
+    """
+    with building(Path(backbone.weights) / "model.json"):
+        rebuilt: Task = import_module(f".{description['task']}.task", __package__).rebuild_task(backbone, description)
     return rebuilt
 
 
 def _unloadable_error(path: Path, error: Exception) -> UserError:
-    return UserError(f"'{path}' can't be loaded: {error}")
+    reason = " ".join(str(error).split())
+    return UserError(f"'{path}' can't be loaded: {reason} Restore the folder as it was saved.")
 
 
 def load_trained(path: str | Path, *, task: str) -> tuple[Task, dict[str, Any]]:

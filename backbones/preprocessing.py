@@ -41,9 +41,24 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Preprocessing":
-        """Return what ``to_dict`` wrote."""
+        """Return what ``to_dict`` wrote.
+
+        Raises:
+            TypeError: A key is none of these.
+            ValueError: A value is of another type.
+        """
         values: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in fields.items()}
-        return cls(**values)
+        found = cls(**values)
+        for key, numbers in (("mean", found.mean), ("std", found.std)):
+            if not isinstance(numbers, tuple) or not numbers or not all(map(_is_number, numbers)):
+                raise ValueError(f"{key} is {fields[key]!r} in place of a number for each channel")
+        if len(found.mean) != len(found.std):
+            raise ValueError(f"mean has {len(found.mean)} channels and std {len(found.std)}")
+        if not is_size(found.image_size):
+            raise ValueError(f"image_size is {fields['image_size']!r} in place of a height and a width")
+        if not isinstance(found.interpolation, str) or not _is_number(found.crop_fraction):
+            raise ValueError("interpolation takes a name and crop_fraction a number")
+        return found
 
     def for_channels(self, channels: int) -> "Preprocessing":
         """Return the same for pictures of another number of channels: the mean for one, else the values in turn."""
@@ -64,6 +79,17 @@ class Preprocessing:
         mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
         return (values - mean) / std
+
+
+def is_size(sides: object) -> bool:
+    """Whether this is a height and a width: two whole numbers from 1 on."""
+    if not isinstance(sides, list | tuple) or len(sides) != 2:
+        return False
+    return all(type(side) is int and side >= 1 for side in sides)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
 
 
 def _spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

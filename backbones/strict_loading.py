@@ -13,6 +13,10 @@ LISTED = 8
 COUNTER = "num_batches_tracked"
 
 
+class IncompleteWeightsError(UserError):
+    """A file lacks tensors of the network, and everything that it has fits."""
+
+
 @dataclass(frozen=True)
 class LoadReport:
     """How a file was loaded.
@@ -83,7 +87,8 @@ def fill_strict(
     unexpected = [name for name in state if name not in known and not name.startswith(tuple(spare))]
     problems = {"missing": missing, "of another shape": shapes, "not part of the network": unexpected}
     if any(problems.values()):
-        raise UserError(_listing(origin, problems))
+        kind = UserError if shapes or unexpected else IncompleteWeightsError
+        raise kind(_listing(origin, problems))
     _refuse_infinite(origin, own, state)
     _fill(own, state)
     return LoadReport(loaded=sum(name in state for name in own), notes=_notes(state, unused, spare))

@@ -145,7 +145,11 @@ def _folder_source(name: str, weights: str, folder: Path) -> WeightSource:
     if not path.is_file():
         raise UserError(f"{found} holds {MODEL_FILES[0]} but no {MODEL_FILES[1]}.")
     fields = document["backbone"].get("preprocessing", document.get("preprocessing"))
-    return WeightSource(weights, path=path, preprocessing=Preprocessing.from_dict(fields) if fields else None)
+    try:
+        preprocessing = Preprocessing.from_dict(fields) if fields else None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _no_model_error(found / MODEL_FILES[0], f"its preprocessing can't be used: {error}") from error
+    return WeightSource(weights, path=path, preprocessing=preprocessing)
 
 
 def read_model_document(path: Path) -> dict[str, Any]:
@@ -156,10 +160,18 @@ def read_model_document(path: Path) -> dict[str, Any]:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        document["backbone"]["name"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} doesn't describe a model of onetrunk ({error!r}).") from error
-    return dict(document)
+        is_described = isinstance(document["backbone"], dict) and isinstance(document["backbone"]["name"], str)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _no_model_error(path, repr(error)) from error
+    if not isinstance(document, dict) or not is_described:
+        raise _no_model_error(path, "its backbone has no name")
+    return document
+
+
+def _no_model_error(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"{path} doesn't describe a model of onetrunk ({reason}). Restore it as it was saved, or give other --weights."
+    )
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -15,12 +15,13 @@ classes, in the order of their ids, which may have gaps and may begin with 0.
 
 import json
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from .boxes import Box, keep_sound, note_dropped
+from .coco_categories import join_categories, read_categories
 from .contents import Contents, one_label
 from .masks import BACKGROUND, MAX_CLASSES, DrawnMask, Region
 from .objects import Objects, note_objects
@@ -120,7 +121,7 @@ def mask_contents(root: Path, contents: Contents, splits: Mapping[str, CocoSplit
     Raises:
         DataError: There are more categories than a mask can have, or splits name them differently.
     """
-    categories = _join_categories(splits)
+    categories = join_categories({found.source: found.categories for found in splits.values()})
     contents.order = (BACKGROUND, *(name for _, name in sorted(categories.items()) if name != BACKGROUND))
     if len(contents.order) > MAX_CLASSES:
         raise DataError(
@@ -147,7 +148,7 @@ def box_contents(contents: Contents, splits: Mapping[str, CocoSplit]) -> Content
     Raises:
         DataError: Splits name their categories differently.
     """
-    _join_categories(splits)
+    join_categories({found.source: found.categories for found in splits.values()})
     for split, found in splits.items():
         records, bare, annotated = [], 0, 0
         for picture in found.pictures:
@@ -180,7 +181,7 @@ def object_contents(root: Path, contents: Contents, splits: Mapping[str, CocoSpl
     Raises:
         DataError: Splits name their categories differently.
     """
-    categories = dict(sorted(_join_categories(splits).items()))
+    categories = dict(sorted(join_categories({found.source: found.categories for found in splits.values()}).items()))
     contents.order = tuple(categories.values())
     contents.numbers = {name: number for number, name in categories.items()}
     for split, found in splits.items():
@@ -205,11 +206,13 @@ def _read_files(root: Path, *, needs_sizes: bool = True) -> tuple[Contents, dict
 def _read_file(path: Path, root: Path, split: str, contents: Contents, needs_sizes: bool) -> CocoSplit:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-        categories = {int(each["id"]): str(each["name"]) for each in plain["categories"]}
+        categories = read_categories(plain["categories"], path)
         stuff = {int(each["id"]) for each in plain["categories"] if each.get("isthing", 1) == 0}
         annotations = group_annotations(plain.get("annotations", []), categories, path, contents)
         images = plain["images"] if needs_sizes else list(map(with_size, plain["images"]))
         pictures = make_pictures(images, annotations, picture_folders(root, path, split), root)
+    except DataError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: this can't be read as COCO annotations ({type(error).__name__}: {error}).") from error
     if not pictures:
@@ -257,14 +260,16 @@ def with_size(image: Mapping[str, Any]) -> dict[str, Any]:
 
 def drop_repeated(pictures: list[Picture], path: Path, contents: Contents) -> list[Picture]:
     """Return the pictures without those whose id or file was there before, which become faults."""
-    seen: set[int | str] = set()
+    ids: set[int | str] = set()
+    names: set[str] = set()
     kept = []
     for picture in pictures:
-        if picture.image_id in seen or picture.name in seen:
+        if picture.image_id in ids or picture.name in names:
             contents.faults.append(f"{path}: image {picture.image_id}, {picture.name}, is there twice.")
         else:
             kept.append(picture)
-        seen |= {picture.image_id, picture.name}
+        ids.add(picture.image_id)
+        names.add(picture.name)
     return kept
 
 
@@ -290,25 +295,6 @@ def find_picture(file_name: str, folders: list[Path]) -> Path:
 def relative_name(path: Path, root: Path) -> str:
     """Return how manifests name a picture: its path below the root where it is there."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-
-
-def _join_categories(splits: Mapping[str, CocoSplit]) -> dict[int, str]:
-    joined: dict[int, str] = {}
-    for found in splits.values():
-        for number, name in found.categories.items():
-            if joined.setdefault(number, name) != name:
-                raise DataError(
-                    f"{found.source}: category {number} is '{name}' here and '{joined[number]}' in another split."
-                )
-        names = Counter(found.categories.values())
-        if twice := [name for name, number in names.items() if number > 1]:
-            raise DataError(f"{found.source}: {names[twice[0]]} categories are called '{twice[0]}'. Keep one.")
-    numbers: dict[str, int] = {}
-    for number, name in joined.items():
-        if numbers.setdefault(name, number) != number:
-            sources = ", ".join(str(found.source) for found in splits.values())
-            raise DataError(f"{sources}: '{name}' is category {numbers[name]} in one split and {number} in another.")
-    return joined
 
 
 def _mask_record(picture: Picture, found: CocoSplit) -> Record:

@@ -8,6 +8,19 @@ from PIL import Image
 from .sample import DataError, Record
 from .splits import stratified_split
 
+_MOST = 1024
+"""Pixels a side; the originals have 8."""
+
+
+def check_digits(*, size: int) -> None:
+    """Refuse what ``write_digits`` can't write, before anything is.
+
+    Raises:
+        DataError: The size is out of range.
+    """
+    if not 1 <= size <= _MOST:
+        raise DataError(f"Digits of {size} x {size} pixels can't be written: choose a size from 1 to {_MOST:,}.")
+
 
 def write_digits(folder: Path | str, *, size: int = 32) -> dict[str, int]:
     """Write the 1,797 digits as grey PNG files: ``train/0/0000.png``, ``val/0/0010.png`` and so on.
@@ -23,10 +36,11 @@ def write_digits(folder: Path | str, *, size: int = 32) -> dict[str, int]:
         The number of pictures in each split.
 
     Raises:
-        DataError: The folder holds something.
+        DataError: The folder holds something, or there can't be pictures of this size.
     """
     from sklearn.datasets import load_digits
 
+    check_digits(size=size)
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: the digits are written into an empty folder only.")

@@ -10,6 +10,7 @@ from typing import Any
 from ..backbones.errors import did_you_mean
 from .asked_pictures import few
 from .coco import CocoSplit, base_of, drop_repeated, group_annotations, make_pictures, picture_folders
+from .coco_categories import read_categories
 from .contents import Contents
 from .sample import DataError
 from .splits import SPLITS, find_split_in
@@ -124,7 +125,7 @@ def _read_plain(path: Path) -> dict[str, Any]:
 
 def _read_file(path: Path, root: Path, split: str, key: str, contents: Contents) -> CocoSplit:
     plain = _read_plain(path)
-    categories = {int(each["id"]): str(each["name"]) for each in plain.get("categories", ())}
+    categories = read_categories(plain.get("categories", ()), path)
     stuff = {int(each["id"]) for each in plain.get("categories", ()) if each.get("isthing", 1) == 0}
     entries = plain.get(key, [])
     if key == "annotations":
@@ -153,10 +154,23 @@ def _find_contradictions(
         entries: The entries by image that are of no picture of which the key is known.
     """
     listed = {image["id"] for image in plain["images"]}
+    if alike := sorted(number for number in listed if isinstance(number, str) and _number_of(number) in listed):
+        yield (
+            f"{path}: there are images with the ids {few(alike)} as text and as number, which look alike. Give each "
+            "image an id of its own."
+        )
+    written = {str(number): number for number in listed}
     of_none = [number for number in entries if number not in listed]
+    other = [number for number in of_none if str(number) in written]
     unknown = [number for number in entries if number in listed]
     lacking = [image["id"] for image in plain["images"] if key in image.get("known", ()) and key not in plain]
-    if of_none:
+    if other:
+        yield (
+            f"{path}: '{key}' has entries of image {few(map(_quoted, other))}, and the list of images has "
+            f"{few(_quoted(written[str(number)]) for number in other)}. A number and a text are two ids, even if they "
+            "look alike: write both in one way."
+        )
+    elif of_none:
         yield f"{path}: '{key}' has entries of images that aren't in the list of images: {few(of_none)}."
     if unknown:
         yield (
@@ -168,6 +182,16 @@ def _find_contradictions(
             f"{path}: images say that '{key}' is known of them, but the file has no '{key}': {few(lacking)}. Add it, "
             "an empty list if there is nothing."
         )
+
+
+def _quoted(number: int | str) -> str:
+    return f"'{number}' (text)" if isinstance(number, str) else f"{number} (a number)"
+
+
+def _number_of(text: str) -> int | None:
+    """Return the number that a text is how JSON writes it."""
+    is_written_so = text.isascii() and text.removeprefix("-").isdigit() and str(int(text)) == text
+    return int(text) if is_written_so else None
 
 
 def _find_shared(root: Path, splits: Mapping[str, CocoSplit]) -> list[str]:

@@ -7,6 +7,7 @@ jsonschema says counts. Both read the same schema, the one statement of the form
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
@@ -113,7 +114,7 @@ def fits(node: Mapping[str, Any], column: Sequence[Any]) -> bool:
         and ("enum" not in node or all(value in node["enum"] for value in column))
         and _lists_fit(node, _of(list, column, kinds))
         and _objects_fit(node, _of(dict, column, kinds))
-        and ("minLength" not in node or all(len(text) >= node["minLength"] for text in _of(str, column, kinds)))
+        and _texts_fit(node, _of(str, column, kinds))
         and ("minimum" not in node or min(column) >= node["minimum"])
     )
 
@@ -131,6 +132,12 @@ def _of(kind: type, column: Sequence[Any], kinds: set[type]) -> Sequence[Any]:
     if kind not in kinds:
         return []
     return column if len(kinds) == 1 else [value for value in column if type(value) is kind]
+
+
+def _texts_fit(node: Mapping[str, Any], texts: Sequence[str]) -> bool:
+    return ("minLength" not in node or all(len(text) >= node["minLength"] for text in texts)) and (
+        "pattern" not in node or all(re.search(node["pattern"], text) for text in set(texts))
+    )
 
 
 def _lists_fit(node: Mapping[str, Any], lists: Sequence[list[Any]]) -> bool:

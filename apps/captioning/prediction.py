@@ -32,17 +32,18 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     records = list_pictures(options.images)
     if where is not None:
         head.shows_attention = head.has_attention
-        task.keep_prediction = _Pictures(where, records, InputRecipe.from_dict(task.description["inputs"])).write
+        task.keep_prediction = CaptionPictures(where, records, InputRecipe.from_dict(task.description["inputs"])).write
     rows = predict_pictures(task, records, options, where=where)
     if where is not None and is_first():
         print(f"the pictures with their captions are in {where / PICTURES}")
     return rows
 
 
-class _Pictures:
+class CaptionPictures:
     """Writes the pictures of captions as they come, so that never more than a batch of them is held."""
 
     def __init__(self, folder: Path, records: Sequence[Record], inputs: InputRecipe) -> None:
+        """Take the folder to write below, the images, and how they come onto the canvas that attention is over."""
         self._folder = folder
         self._inputs = inputs
         self._paths = {record.name: record.path for record in records}

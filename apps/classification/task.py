@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ from safetensors import safe_open
 
 from ...backbones import Backbone
 from ..inputs import InputRecipe
-from ..model_file import read_description
+from ..model_description import building
+from ..model_file import read_description, read_model
 from ..task import Task
 from .head import ClassificationHead, HeadName, PretrainedClassifier, level_channels
 from .losses import ClassLoss
@@ -72,7 +74,12 @@ def rebuild_task(backbone: Backbone, description: dict[str, Any]) -> Task:
         evaluator=rebuild_evaluator(description),
     )
     assert isinstance(task.head, ClassificationHead)
-    task.head.temperature = task.description["temperature"] = description["temperature"]
+    if description["positive"] not in (None, *description["classes"]):
+        raise ValueError(f"positive is {description['positive']!r}, which is none of the classes")
+    temperature = description["temperature"]
+    if type(temperature) not in (int, float) or temperature <= 0:
+        raise ValueError(f"temperature is {temperature!r} in place of a number above 0")
+    task.head.temperature = task.description["temperature"] = temperature
     return task
 
 
@@ -99,22 +106,43 @@ def keep_matching_rows(task: Task, weights: str) -> str:
 
     Returns:
         A sentence that says which rows were kept, or why the head starts anew.
+
+    Raises:
+        UserError: If the model's description is damaged.
     """
     assert isinstance(task.head, ClassificationHead)
-    folder, source = read_description(weights)
-    if _structure(source) != _structure(task.description):
+    app = read_description(weights)[1].get("task")
+    if app != "classification":
+        return f"the head starts anew: the model is of another app, {app}"
+    folder, source = read_model(weights)
+    with building(folder / "model.json"):
+        structure, classes = _structure(source), list(source["classes"])
+    if structure != _structure(task.description):
         return "the head starts anew: the model was trained with another head"
-    shared = [name for name in task.head.classes if name in source["classes"]]
+    shared = [name for name in task.head.classes if name in classes]
     if not shared:
         return f"the head starts anew: none of its {len(task.head.classes)} classes is in the model"
-    state = task.head.state_dict()
-    with safe_open(folder / "model.safetensors", framework="pt") as tensors, torch.no_grad():
+    with building(folder / "model.json"):
+        _copy_rows(task.head, folder / "model.safetensors", shared, classes)
+    new = len(task.head.classes) - len(shared)
+    return f"the head keeps the rows of {len(shared)} classes by name; {new} start anew"
+
+
+def _copy_rows(head: ClassificationHead, file: Path, shared: Sequence[str], classes: Sequence[str]) -> None:
+    """Copy what a head has in common with that of a file.
+
+    Args:
+        head: Gets the values.
+        file: Of the model.
+        shared: The classes whose rows are copied.
+        classes: Those of the model, in the order of its rows.
+    """
+    state = head.state_dict()
+    with safe_open(file, framework="pt") as tensors, torch.no_grad():
         for name, target in state.items():
             stored = tensors.get_tensor(f"head.{name}")
             if not name.startswith("classifier."):
                 target.copy_(stored)
                 continue
             for kept in shared:
-                target[task.head.classes.index(kept)] = stored[source["classes"].index(kept)]
-    new = len(task.head.classes) - len(shared)
-    return f"the head keeps the rows of {len(shared)} classes by name; {new} start anew"
+                target[head.classes.index(kept)] = stored[classes.index(kept)]

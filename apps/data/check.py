@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...backbones.errors import UserError
 from ..option_checks import check_range
+from ..shell import quoted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -185,7 +186,7 @@ def _output_file(options: CheckOptions) -> Path | None:
         return None
     path = Path(options.output)
     if path.is_dir():
-        raise UserError(f"'{path}' is a folder. Name a file for the report: --output {path / 'report.json'}")
+        raise UserError(f"'{path}' is a folder. Name a file for the report: --output {quoted(path / 'report.json')}")
     if path.exists() and not options.overwrite:
         raise UserError(f"'{path}' already exists. Write over it: --overwrite. Or name another file: --output FILE.")
     make_folder(path.parent)

@@ -1,11 +1,13 @@
 """Folders that a command of ``data`` writes as a whole, and may replace: those with its marker in them."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ...backbones.errors import UserError
+from ..shell import quoted
 
 
 @contextmanager
@@ -24,6 +26,7 @@ def writing_folder(folder: Path, *, what: str, overwrite: bool) -> Iterator[Path
         UserError: The folder holds something that may not be replaced, or can't be written.
     """
     marker = f".onetrunk-{what}"
+    shown, folder = folder, folder if folder.name not in ("", "..") else folder.resolve()
     there = next((place for place in folder.absolute().parents if place.exists()), folder)
     try:
         _refuse_full(folder, marker, overwrite)
@@ -32,15 +35,38 @@ def writing_folder(folder: Path, *, what: str, overwrite: bool) -> Iterator[Path
             written = Path(temporary) / what
             yield written
             (written / marker).touch()
-            if folder.exists():
-                folder.rename(Path(temporary) / "replaced")
-            written.rename(folder)
+            _put_in_place(written, folder, Path(temporary) / "replaced")
     except OSError as error:
-        raise UserError(
-            f"'{folder}' can't be written: {error.strerror or error}. Make room, or choose another: --output DIR."
-        ) from error
+        hint = "Make room, or choose another: --output DIR"
+        if error.errno in (errno.EBUSY, errno.EXDEV):
+            hint = f"If a disk is mounted there, choose a new folder in it: --output {quoted(shown / what)}"
+        raise UserError(f"'{shown}' can't be written: {error.strerror or error}. {hint}.") from error
     finally:
         _remove_empty(folder.absolute().parent, there)
+
+
+def _put_in_place(written: Path, folder: Path, replaced: Path) -> None:
+    """Give a folder what was written, in place of all that it holds.
+
+    The current folder stays itself, or whoever works in it would be left in one that is deleted: what it holds is
+    changed, the marker last.
+
+    Args:
+        written: The new folder.
+        folder: Where it belongs; it may be there.
+        replaced: A path for the former one.
+    """
+    if not folder.exists():
+        written.rename(folder)
+    elif folder.samefile(Path.cwd()):
+        replaced.mkdir()
+        for former in list(folder.iterdir()):
+            former.rename(replaced / former.name)
+        for made in sorted(written.iterdir(), reverse=True):
+            made.rename(folder / made.name)
+    else:
+        folder.rename(replaced)
+        written.rename(folder)
 
 
 def _refuse_full(folder: Path, marker: str, overwrite: bool) -> None:

@@ -47,7 +47,7 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     if where is not None and is_first():
         classes = task.description["classes"]
         write_data_set(where, rows, records, number_classes(classes, task.description["numbers"]))
-        _draw(where / PICTURES, records, rows, dict(zip(classes, colors_of(classes, None), strict=True)))
+        draw_objects(where / PICTURES, records, rows, dict(zip(classes, colors_of(classes, None), strict=True)))
         found = count(sum(len(row.get("objects", [])) for row in rows), "object")
         print(
             f"{found} with a score of at least {options.threshold:g}; COCO's JSON is in {where / COCO_DATA}, the "
@@ -56,7 +56,7 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     return rows
 
 
-def _draw(
+def draw_objects(
     folder: Path, records: Sequence[Record], rows: Sequence[Mapping[str, Any]], colors: Mapping[str, Color]
 ) -> None:
     """Write each picture with its boxes, classes, scores and masks as PNG; those with an error are passed over."""

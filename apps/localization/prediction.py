@@ -28,12 +28,12 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     records = list_pictures(options.images)
     rows = predict_pictures(task, records, options, where=where)
     if where is not None and is_first():
-        _draw(where / PICTURES, records, rows)
+        draw_boxes(where / PICTURES, records, rows)
         print(f"the pictures with their boxes are in {where / PICTURES}")
     return rows
 
 
-def _draw(folder: Path, records: Sequence[Record], rows: Sequence[Mapping[str, Any]]) -> None:
+def draw_boxes(folder: Path, records: Sequence[Record], rows: Sequence[Mapping[str, Any]]) -> None:
     """Write each picture with its box, class and probability as PNG; those with an error are passed over."""
     stems = picture_stems([record.name for record in records])
     for record, row in zip(records, rows, strict=True):

@@ -9,6 +9,7 @@ from ...backbones.fingerprint import fingerprint
 from ..outputs import output_folder
 from ..processes import is_first
 from ..run_folder import holds_others
+from ..shell import quoted
 from .model import build_model, trunk_of
 from .options import AddOptions, JoinOptions, OutputOptions, TakeOutOptions
 from .stored import DESCRIPTION, SPLIT, SPLITS, TENSORS, StoredModel, read_stored, write_head, write_stored
@@ -59,7 +60,7 @@ def run_take_out(options: TakeOutOptions) -> Path:
         raise RuntimeError(f"the trunk of {options.task} changed: SHA-256 {saved} when it was trained, {found} now")
     write_head(folder, head, trunk)
     print(f"trunk: SHA-256 {found}, as when {options.task} was trained on it")
-    print(f"the model is in {folder}; use it: onetrunk {options.task} predict --model {folder} --images DIR")
+    print(f"the model is in {folder}; use it: onetrunk {options.task} predict --model {quoted(folder)} --images DIR")
     return folder
 
 
@@ -107,5 +108,5 @@ def _write_joined(folder: Path, joined: StoredModel, parts: list[StoredModel]) -
             print(f"  {task}: head SHA-256 {found} before and after")
     print(
         f"the model with heads of {', '.join(written.heads)} is in {folder}; use it: onetrunk multitask predict "
-        f"--model {folder} --images DIR --output out"
+        f"--model {quoted(folder)} --images DIR --output out"
     )

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ...backbones.errors import UserError
 from ...datasets import Question, Record, clean_text, list_pictures
@@ -14,7 +14,6 @@ from ..inputs import check_images, make_loader
 from ..outputs import output_folder, write_predictions
 from ..processes import is_first
 from ..run_folder import make_folder, replace_json
-from ..task import Task
 from ..trainer import predict
 from .model import MultiTaskModel, load_multitask
 from .options import PredictOptions
@@ -91,9 +90,7 @@ def _look(model: MultiTaskModel, records: Sequence[Record], options: PredictOpti
     check_images(records, options)
     inputs = model.inputs
     loader = make_loader(records, inputs.transform(), options, channels=inputs.channels)
-    # it isn't one, but has everything that these two ask of a task
-    task = cast(Task, model)
-    return predict(task, loader, prepare(task, records, inputs, options))
+    return predict(model, loader, prepare(model, records, inputs, options))
 
 
 def _join(row: Row) -> Row:

@@ -18,8 +18,9 @@ from torch import Tensor
 from ...backbones.errors import UserError
 from ...backbones.fingerprint import fingerprint
 from ..inputs import InputRecipe
-from ..model_file import FORMAT, MULTITASK, TASKS, read_description, read_tensors
+from ..model_file import FORMAT, read_model, read_tensors
 from ..run_folder import make_folder, replacing, versions
+from ..task_names import MULTITASK, TASKS
 from .agreement import check_preprocessing, check_recipes, check_structure, check_values
 
 TENSORS, DESCRIPTION, SPLIT, SPLITS = "model.safetensors", "model.json", "split.csv", "splits"
@@ -155,7 +156,7 @@ def read_stored(path: str | Path) -> StoredModel:
     Raises:
         UserError: If there is no model, its files are damaged, or its trunk isn't the one that it was saved with.
     """
-    folder, description = read_description(path)
+    folder, description = read_model(path)
     tensors = read_tensors(folder)
     try:
         tensors |= {name: tensors[source] for name, source in description.get("tied", {}).items()}
@@ -183,9 +184,7 @@ def _read_heads(
         facts = HeadFacts(description, _read_split(folder / SPLIT))
         return {description["task"]: StoredHead(origin, facts, _below(_HEAD, tensors))}
     return {
-        task: StoredHead(
-            origin, HeadFacts(own, _read_split(_split_of(folder, task))), _below(f"heads.{task}.", tensors)
-        )
+        task: StoredHead(origin, HeadFacts(own, _read_split(split_of(folder, task))), _below(f"heads.{task}.", tensors))
         for task, own in description["tasks"].items()
     }
 
@@ -194,7 +193,8 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _split_of(folder: Path, task: str) -> Path:
+def split_of(folder: Path, task: str) -> Path:
+    """Return where the split that was cut for a task's training lies, in a model's folder or a run's."""
     return folder / SPLITS / f"{task}.csv"
 
 
@@ -231,7 +231,7 @@ def write_stored(folder: Path, model: StoredModel) -> None:
         "versions": versions(),
         **({"tied": tied} if tied else {}),
     }
-    splits = {_split_of(folder, task): head.facts.split for task, head in model.heads.items()}
+    splits = {split_of(folder, task): head.facts.split for task, head in model.heads.items()}
     _write(folder, tensors, description, splits)
 
 
@@ -274,7 +274,7 @@ def _write(
             stream = stack.enter_context(replacing(path, "wb", go_on="run the command again"))
             stream.write(content)
             stream.flush()
-    for path in (folder / SPLIT, *(_split_of(folder, task) for task in TASKS)):  # of another model that was here
+    for path in (folder / SPLIT, *(split_of(folder, task) for task in TASKS)):  # of another model that was here
         if path not in contents:
             path.unlink(missing_ok=True)
 

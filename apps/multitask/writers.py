@@ -21,13 +21,13 @@ Called with the task, the images, the options, and the folder for the task's fil
 
 def _segmentation(task: Task, records: Sequence[Record], options: PredictOptions, where: Path | None) -> Finish | None:
     from ..segmentation.options import PredictOptions as AppOptions
-    from ..segmentation.prediction import _forget, _Pictures
+    from ..segmentation.prediction import MaskPictures, without_mask
 
     if where is None:
-        task.keep_prediction = _forget
+        task.keep_prediction = without_mask
         return None
     own = AppOptions(model=options.model, images=options.images, opacity=options.opacity)
-    pictures = _Pictures(where, tuple(records), task.description, own)
+    pictures = MaskPictures(where, tuple(records), task.description, own)
     task.keep_prediction = pictures.write
     return lambda rows: pictures.write_legend()
 
@@ -35,7 +35,7 @@ def _segmentation(task: Task, records: Sequence[Record], options: PredictOptions
 def _detection(task: Task, records: Sequence[Record], options: PredictOptions, where: Path | None) -> Finish | None:
     from ...datasets.coco_numbers import number_classes
     from ..detection.coco_results import write_data_set
-    from ..detection.prediction import _draw
+    from ..detection.prediction import draw_objects
     from ..drawing import PICTURES
     from ..palette import colors_of
 
@@ -53,29 +53,29 @@ def _detection(task: Task, records: Sequence[Record], options: PredictOptions, w
 
     def finish(rows: list[Row]) -> None:
         write_data_set(folder, rows, records, number_classes(classes, task.description["numbers"]))
-        _draw(folder / PICTURES, records, rows, dict(zip(classes, colors_of(classes, None), strict=True)))
+        draw_objects(folder / PICTURES, records, rows, dict(zip(classes, colors_of(classes, None), strict=True)))
 
     return finish
 
 
 def _localization(task: Task, records: Sequence[Record], options: PredictOptions, where: Path | None) -> Finish | None:
     from ..drawing import PICTURES
-    from ..localization.prediction import _draw
+    from ..localization.prediction import draw_boxes
 
     if where is None:
         return None
     folder = where / PICTURES
-    return lambda rows: _draw(folder, records, rows)
+    return lambda rows: draw_boxes(folder, records, rows)
 
 
 def _captioning(task: Task, records: Sequence[Record], options: PredictOptions, where: Path | None) -> Finish | None:
     from ..captioning.head import CaptionHead
-    from ..captioning.prediction import _Pictures
+    from ..captioning.prediction import CaptionPictures
 
     if where is not None:
         assert isinstance(task.head, CaptionHead)
         task.head.shows_attention = task.head.has_attention
-        task.keep_prediction = _Pictures(where, records, InputRecipe.from_dict(task.description["inputs"])).write
+        task.keep_prediction = CaptionPictures(where, records, InputRecipe.from_dict(task.description["inputs"])).write
     return None
 
 
@@ -83,7 +83,7 @@ def _vqa(task: Task, records: Sequence[Record], options: PredictOptions, where: 
     from ..drawing import PICTURES
     from ..vqa.head import AnswerHead
     from ..vqa.opening import note_cut
-    from ..vqa.prediction import _Pictures
+    from ..vqa.prediction import AnswerPictures
 
     assert isinstance(task.head, AnswerHead)
     texts = [question.text for record in records for question in record.targets["questions"]]
@@ -91,7 +91,7 @@ def _vqa(task: Task, records: Sequence[Record], options: PredictOptions, where: 
     if where is not None:
         task.head.shows_attention = True
         inputs = InputRecipe.from_dict(task.description["inputs"])
-        task.keep_prediction = _Pictures(where / PICTURES, records, inputs).write
+        task.keep_prediction = AnswerPictures(where / PICTURES, records, inputs).write
     return None
 
 

@@ -30,9 +30,9 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     use_views(task, options)
     records = list_pictures(options.images)
     if where is None:
-        task.keep_prediction = _forget
+        task.keep_prediction = without_mask
         return predict_pictures(task, records, options, where=None)
-    pictures = _Pictures(where, records, task.description, options)
+    pictures = MaskPictures(where, records, task.description, options)
     task.keep_prediction = pictures.write
     rows = predict_pictures(task, records, options, where=where)
     if is_first():
@@ -40,17 +40,25 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
     return rows
 
 
-def _forget(name: str, row: dict[str, Any]) -> dict[str, Any]:
+def without_mask(name: str, row: dict[str, Any]) -> dict[str, Any]:
     """Return a prediction without its mask, which is too large to be printed."""
     return {key: value for key, value in row.items() if key != "mask"}
 
 
-class _Pictures:
+class MaskPictures:
     """Writes the pictures of predictions as they come, so that never more than a batch of them is held."""
 
     def __init__(
         self, folder: Path, records: tuple[Record, ...], description: Mapping[str, Any], options: PredictOptions
     ) -> None:
+        """Take what the pictures are drawn by.
+
+        Args:
+            folder: Where masks, overlays and the legend go.
+            records: The images.
+            description: Of the task: its classes and readout.
+            options: The opacity of overlays.
+        """
         self._folder = folder
         self._classes = description["classes"]
         self._is_multi_label = description["readout"] == "sigmoid"
@@ -76,4 +84,4 @@ class _Pictures:
             save_png(palette_picture(mask, self._colors), self._folder / found)
         shown = overlay(read_image(self._paths[name]), mask, self._colors, opacity=self._opacity)
         save_png(shown, self._folder / OVERLAYS / f"{stem}.png")
-        return {**_forget(name, row), "mask": found, "overlay": f"{OVERLAYS}/{stem}.png"}
+        return {**without_mask(name, row), "mask": found, "overlay": f"{OVERLAYS}/{stem}.png"}

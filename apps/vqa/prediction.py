@@ -38,7 +38,7 @@ def run_prediction(options: PredictOptions) -> list[dict[str, Any]]:
         return predict_pictures(task, records, options, where=None)
     task.head.shows_attention = True
     inputs = InputRecipe.from_dict(task.description["inputs"])
-    task.keep_prediction = _Pictures(where / PICTURES, records, inputs).write
+    task.keep_prediction = AnswerPictures(where / PICTURES, records, inputs).write
     rows = predict_pictures(task, records, options, where=where)
     if is_first():
         write_answers(where, rows, records)
@@ -54,10 +54,11 @@ def _asked(options: PredictOptions) -> Sequence[Record]:
     return [replace(record, targets={"questions": questions}) for record in list_pictures(options.images)]
 
 
-class _Pictures:
+class AnswerPictures:
     """Draws predictions as they come, so that where a head looked is never held for more than a batch."""
 
     def __init__(self, folder: Path, records: Sequence[Record], inputs: InputRecipe) -> None:
+        """Take the folder to write to, the images, and how they come onto the canvas that attention is over."""
         self._folder, self._inputs = folder, inputs
         self._paths = {record.name: record.path for record in records}
         self._stems = picture_stems([record.name for record in records])

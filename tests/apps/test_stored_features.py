@@ -35,6 +35,15 @@ APPS = {
 #: What leaves nothing to chance.
 PLAIN = "--augment.flip 0 --augment.min-scale 1"
 PLAIN_OF = {"detection": "--augment.flip 0 --augment.min-zoom 1 --augment.max-zoom 1"}
+#: What makes looks so different that losses tell them apart. A new classifier says the same of all pictures, so it has
+#: to learn a little first; the losses of others differ from the first step on, and slow steps let rounding stay small.
+LOOKS = {
+    "classification": "--augment.color-jitter 0.8 --augment.min-scale 0.2 --learning-rate 0.004",
+    "segmentation": (
+        "--augment.color-jitter 0.8 --augment.min-scale 0.2 --augment.vertical-flip 0.5 --learning-rate 0.00005"
+    ),
+    "detection": "--augment.color-jitter 0.8 --augment.vertical-flip 0.5 --learning-rate 0.0002",
+}
 
 
 def train(app: str, data: Path, run: Path, words: str) -> int:
@@ -82,11 +91,10 @@ def test_stored_features_make_the_model_that_pictures_make(
     assert not (tmp_path / "stored" / "features").exists()
 
 
-@pytest.mark.parametrize("app", ["classification", "segmentation", "detection"])
+@pytest.mark.parametrize("app", LOOKS)
 def test_views_are_the_same_looks_stored_or_not(app: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     data = request.getfixturevalue(APPS[app][0])
-    # at five times the rate rounding grows 25 times as far, and once a weight was moved by more than is compared
-    words = "--freeze all --cache-views 2 --augment.color-jitter 0.4 --learning-rate 0.004"
+    words = f"--freeze all --cache-views 2 {LOOKS[app]}"
     assert train(app, data, tmp_path / "stored", words) == 0
     assert train(app, data, tmp_path / "pictures", f"{words} --cache off") == 0
     assert_same_model(tmp_path / "stored", tmp_path / "pictures")
@@ -96,9 +104,11 @@ def test_views_are_the_same_looks_stored_or_not(app: str, tmp_path: Path, reques
     assert stored["images"] == 2 * used[1]["train"]["used"] + used[0]["used"]
     # the third epoch takes the first looks again, and not looks that never come back
     assert train(app, data, tmp_path / "endless", words.replace("--cache-views 2", "")) == 0
-    losses, endless = (losses_of(tmp_path / name) for name in ("stored", "endless"))
-    assert losses[:2] == pytest.approx(endless[:2], abs=1e-4)
-    assert abs(losses[2] - endless[2]) > 1e-4
+    losses, seen, endless = (losses_of(tmp_path / name) for name in ("stored", "pictures", "endless"))
+    rounding = max(abs(one - other) for one, other in zip(losses, seen, strict=True))
+    assert rounding < 1e-4
+    assert losses[:2] == pytest.approx(endless[:2], rel=0, abs=max(1e-6, 10 * rounding))
+    assert abs(losses[2] - endless[2]) > 10 * max(rounding, 1e-6)
 
 
 def test_the_trunk_sees_each_picture_once(

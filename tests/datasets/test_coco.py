@@ -189,7 +189,16 @@ def test_a_picture_of_another_size_and_a_missing_one_are_named(make, draw):
             {"images": [{"id": 1, "file_name": f"{number}.png", "height": 8, "width": 10} for number in (1, 2)]},
             r"image 1, images/2\.png, is there twice",
         ),
-        ([], {"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "2 categories are called 'a'"),
+        (
+            [],
+            {"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]},
+            r"instances\.json: 2 categories are called 'a', with the ids 1, 2\. Keep one, and give their annotations",
+        ),
+        (
+            [],
+            {"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]},
+            r"instances\.json: the categories 'a' and 'b' have the same id, 1, so .* Give each category an id of its",
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", ["masks", "boxes"])

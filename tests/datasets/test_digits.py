@@ -16,3 +16,6 @@ def test_the_digits_become_an_image_folder_with_a_fixed_split(tmp_path):
     assert np.min(pictures) == 0
     with pytest.raises(DataError, match="into an empty folder only"):
         write_digits(tmp_path / "digits")
+    with pytest.raises(DataError, match="Digits of 0 x 0 pixels can't be written: choose a size from 1 to 1,024"):
+        write_digits(tmp_path / "none", size=0)
+    assert not (tmp_path / "none").exists()

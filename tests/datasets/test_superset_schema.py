@@ -11,7 +11,7 @@ from onetrunk.datasets import DataError
 from onetrunk.datasets.superset_schema import find_violation, fits, read_checked, read_schema
 
 _KEYWORDS = {
-    *("$ref", "type", "enum", "minimum", "minLength", "minItems", "maxItems", "items", "uniqueItems"),
+    *("$ref", "type", "enum", "minimum", "minLength", "pattern", "minItems", "maxItems", "items", "uniqueItems"),
     *("required", "dependentRequired", "properties"),
 }
 """What ``fits`` looks at."""
@@ -140,6 +140,8 @@ def test_the_documented_example_fits():
             "",
             r"categories\[1\]\.name is ''; it has to be the name of a class, text that isn't",
         ),
+        (["categories", 1, "name"], " \t", r"categories\[1\]\.name is ' \\t'; it has to be the name .* empty or blank"),
+        (["labels", 0, "label"], "  ", r"labels\[0\]\.label is '  '; it has to be the name of a class, .* or blank\."),
         (
             ["categories", 0, "isthing"],
             2,

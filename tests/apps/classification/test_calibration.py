@@ -102,7 +102,7 @@ def test_the_model_file_carries_the_temperature(runs: tuple[Path, Path], mislabe
     plain, calibrated = (load_model(run) for run in runs)
     assert (plain.head.temperature, calibrated.head.temperature) == (1.0, temperature)
     words = ["classification", "evaluate", "--model", str(runs[1]), "--data", str(mislabelled), "--workers", "0"]
-    assert main([*words, "--device", "cpu", "--output", str(tmp_path)]) == 0
+    assert main([*words, "--device", "cpu", "--output", str(tmp_path), "--batch-size", "8"]) == 0
     assert read(tmp_path, "results.json")["metrics"] == read(runs[1], "results.json")["metrics"]
 
 

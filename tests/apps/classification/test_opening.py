@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from onetrunk.apps.app_training import open_splits
 from onetrunk.apps.classification import EvaluateOptions, TrainOptions
-from onetrunk.apps.classification.opening import open_for_model, open_for_training
+from onetrunk.apps.classification.opening import open_for_model
+from onetrunk.apps.classification.training import TRAINING
+from onetrunk.apps.opening import Trained
 from onetrunk.datasets import DataError, write_split
 
 
@@ -22,10 +25,10 @@ def test_a_run_that_goes_on_keeps_its_split_and_the_splits_origin(
     more: dict, origin: str, pictures: Path, tmp_path: Path
 ) -> None:
     data, file = Path(shutil.copytree(pictures / "train", tmp_path / "data")), tmp_path / "split.csv"
-    begun = open_for_training(TrainOptions(data=str(data), **more), file)
+    begun = open_splits(TRAINING, TrainOptions(data=str(data), **more), file)
     write_split(file, begun["train"].splits)
     shutil.copy(pictures / "val" / "red" / "00.png", data / "red" / "new.png")  # a cut made now would be another
-    went_on = open_for_training(TrainOptions(data=str(data), resume=True, **more), file)
+    went_on = open_splits(TRAINING, TrainOptions(data=str(data), resume=True, **more), file)
     for split in ("train", "val"):
         assert went_on[split].split_origin == begun[split].split_origin == origin
         assert went_on[split].fingerprint() == begun[split].fingerprint()
@@ -33,17 +36,17 @@ def test_a_run_that_goes_on_keeps_its_split_and_the_splits_origin(
 
 def test_a_split_that_nobody_cut_comes_from_a_file(pictures: Path, tmp_path: Path) -> None:
     file = tmp_path / "split.csv"
-    write_split(file, open_for_training(TrainOptions(data=str(pictures)), file)["train"].splits)
-    assert open_for_training(TrainOptions(data=str(pictures), resume=True), file)["train"].split_origin == "file"
+    write_split(file, open_splits(TRAINING, TrainOptions(data=str(pictures)), file)["train"].splits)
+    assert open_splits(TRAINING, TrainOptions(data=str(pictures), resume=True), file)["train"].split_origin == "file"
 
 
 def test_a_fold_of_train_and_val_in_the_voc_layout_goes_on_with_the_same_images(
     label_voc: Path, tmp_path: Path
 ) -> None:
     file, fold = tmp_path / "split.csv", {"folds": 2, "fold": 1}
-    begun = open_for_training(TrainOptions(data=str(label_voc), **fold), file)
+    begun = open_splits(TRAINING, TrainOptions(data=str(label_voc), **fold), file)
     write_split(file, begun["train"].splits)
-    went_on = open_for_training(TrainOptions(data=str(label_voc), resume=True, **fold), file)
+    went_on = open_splits(TRAINING, TrainOptions(data=str(label_voc), resume=True, **fold), file)
     for split in ("train", "val"):
         assert went_on[split].fingerprint() == begun[split].fingerprint()
 
@@ -53,7 +56,7 @@ def model_of_fold(tmp_path: Path) -> Callable[[Path], Path]:
     """Writes what a model keeps of its data, here of the first of two folds."""
 
     def make(data: Path) -> Path:
-        splits = open_for_training(TrainOptions(data=str(data), folds=2, fold=1), tmp_path / "none.csv")
+        splits = open_splits(TRAINING, TrainOptions(data=str(data), folds=2, fold=1), tmp_path / "none.csv")
         model = tmp_path / "model"
         model.mkdir()
         write_split(model / "split.csv", splits["train"].splits)
@@ -71,7 +74,7 @@ def test_a_model_of_a_fold_is_evaluated_on_its_own_split(
 ) -> None:
     data = request.getfixturevalue(layout)
     model = model_of_fold(data)
-    images = open_for_model(str(model), EvaluateOptions(data=str(data), model=str(model)))
+    images = open_for_model(Trained.read(str(model)), EvaluateOptions(data=str(data), model=str(model)))
     listed = (model / "split.csv").read_text().splitlines()
     assert {f"{record.name},val" for record in images.records} <= set(listed)
 
@@ -88,9 +91,10 @@ def test_a_split_that_holds_images_the_model_was_trained_on_is_refused(
     options = EvaluateOptions(data=str(data), model=str(model))
     count = sum(name.startswith("val/") and split == "train" for name, split in listed.items())
     with pytest.raises(DataError, match=rf"{count} of the 15 images of 'val' .* trained on.*--split all"):
-        open_for_model(str(model), options)
-    assert len(open_for_model(str(model), EvaluateOptions(data=str(data), model=str(model), split="all"))) == 48
-    assert open_for_model(str(model), EvaluateOptions(data=str(data), model=str(model), split="train")).split == "train"
+        open_for_model(Trained.read(str(model)), options)
+    for split, size in (("all", 48), ("train", 33)):
+        others = EvaluateOptions(data=str(data), model=str(model), split=split)
+        assert len(open_for_model(Trained.read(str(model)), others)) == size
 
 
 def test_a_split_that_may_hold_images_the_model_was_trained_on_is_warned_of(
@@ -100,7 +104,7 @@ def test_a_split_that_may_hold_images_the_model_was_trained_on_is_warned_of(
     data = Path(shutil.copytree(pictures, tmp_path / "data"))
     model = model_of_fold(data)
     (data / "train" / "red" / "00.png").unlink()
-    images = open_for_model(str(model), EvaluateOptions(data=str(data), model=str(model)))
+    images = open_for_model(Trained.read(str(model)), EvaluateOptions(data=str(data), model=str(model)))
     assert len(images) == 15
     assert "of the 15 images of 'val' have the names of images that the model was trained on" in capsys.readouterr().out
 
@@ -114,6 +118,6 @@ def test_other_data_are_evaluated_without_a_warning(
             copy = tmp_path / "others" / "val" / folder / f"other-{file.name}"
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, copy)
-    images = open_for_model(str(model), EvaluateOptions(data=str(tmp_path / "others"), model=str(model)))
+    images = open_for_model(Trained.read(str(model)), EvaluateOptions(data=str(tmp_path / "others"), model=str(model)))
     assert len(images) == 15
     assert "warning" not in capsys.readouterr().out
