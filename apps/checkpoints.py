@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from .ema import Ema
 from .epoch_log import EpochLog
 from .inputs import bad_images_error
 from .interruption import StopRequest
+from .on_trunk import OnTrunk
 from .processes import gather, highest, is_first, own
 from .run_folder import RunFolder, replacing, unwritable_error
-from .task import Task
 
 #: Before an epoch's last step, where validation follows, a checkpoint is written if the last is older than this.
 _SECONDS_BEFORE_VALIDATION = 30.0
@@ -79,17 +79,20 @@ class Checkpoints(pl.Callback):
         self.data_fingerprint = data_fingerprint
         self.trunk_fingerprints = trunk_fingerprints
         self.saved_step: int | None = None
-        self.best_value = float("-inf")
-        self.best_epoch = -1
+        self.best: dict[str, tuple[float, int]] = {}
         self.is_stopped = False
         self._random_state: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
 
+    @property
+    def best_epochs(self) -> dict[str, int]:
+        """Of each part of the weights that is chosen by itself (``OnTrunk.choosing``) the epoch it is from, from 1."""
+        return {part: epoch + 1 for part, (_, epoch) in self.best.items()}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the best so far and the states of every process's random generators."""
         return {
-            "best_value": self.best_value,
-            "best_epoch": self.best_epoch,
+            "best": self.best,
             "data_fingerprint": self.data_fingerprint,
             "trunk_fingerprints": self.trunk_fingerprints,
             "is_stopped": self.is_stopped,
@@ -113,7 +116,7 @@ class Checkpoints(pl.Callback):
                 f"The data changed since the run in '{self.run.path}' began, so it can't go on exactly. "
                 "Restore the data, or start another run: --output DIR."
             )
-        self.best_value, self.best_epoch = state_dict["best_value"], state_dict["best_epoch"]
+        self.best = state_dict["best"]
         # not those of the trunk as it is built now: its weights file may have been replaced meanwhile
         self.trunk_fingerprints = state_dict["trunk_fingerprints"]
         self.is_stopped = state_dict["is_stopped"]
@@ -164,16 +167,26 @@ class Checkpoints(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the best weights, then the whole state, then stop if that was asked for."""
-        assert isinstance(pl_module, Task)
-        value = float(trainer.callback_metrics[f"val_{pl_module.evaluator.primary}"])
-        if value > self.best_value:
-            self.best_value, self.best_epoch = value, trainer.current_epoch
+        assert isinstance(pl_module, OnTrunk)
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        reached = pl_module.choosing(figures)
+        better = {part for part, value in reached.items() if value > self.best.get(part, (float("-inf"), -1))[0]}
+        if better:
+            self.best |= {part: (reached[part], trainer.current_epoch) for part in better}
             state: Mapping[str, Any] = self.ema.averaged_state() if self.ema else pl_module.state_dict()
             state = state if pl_module.fixed is None else pl_module.fixed.leave_out(state)
-            trainer.strategy.save_checkpoint({"state_dict": state}, self.run.best)
+            trainer.strategy.save_checkpoint({"state_dict": self._best_state(state, better)}, self.run.best)
         self.is_stopped = trainer.should_stop and trainer.current_epoch + 1 < (trainer.max_epochs or 0)
         self._save(trainer)
         self._stop_if(highest(self.request.signal_number or 0, pl_module.device))
+
+    def _best_state(self, state: Mapping[str, Any], better: Collection[str]) -> Mapping[str, Any]:
+        """Return a state, with the weights of an earlier epoch in those parts that weren't better now."""
+        worse = tuple(part for part in self.best if part not in better)
+        if not worse:
+            return state
+        before = torch.load(self.run.best, map_location="cpu", weights_only=True)["state_dict"]
+        return {name: before[name] if name.startswith(worse) else value for name, value in state.items()}
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let a signal stop the run at once from here on."""

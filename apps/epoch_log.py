@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..datasets import Batch
 from .divergence import divergence_error
+from .on_trunk import OnTrunk
 from .processes import gather, is_first, own
 from .run_folder import RunFolder, replacing
 from .schedule import accumulated
-from .task import Task
 
 _DROPPED = "dropped_boxes"
 """How many objects random changes moved off the canvas in an epoch; only where there are objects."""
@@ -73,7 +73,9 @@ class EpochLog(pl.Callback):
         row["train_loss"] = sum(part["loss"] for part in parts) / images
         if any(_DROPPED in part for part in parts):
             row[_DROPPED] = round(sum(part.get(_DROPPED, 0.0) for part in parts))
-        validated = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val_")}
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        validated = {name: value for name, value in logged.items() if name.startswith("val_")}
+        row |= {name: value for name, value in logged.items() if name.startswith("train_loss_")}  # one a task
         row |= dict(sorted(validated.items()))
         row["learning_rate"] = trainer.optimizers[0].param_groups[-1]["lr"]
         row["seconds"] = self._seconds()
@@ -84,9 +86,9 @@ class EpochLog(pl.Callback):
             return
         self._write()
         task = trainer.lightning_module
-        assert isinstance(task, Task)
-        names = dict.fromkeys(("train_loss", f"val_{task.evaluator.primary}", *validated))
-        shown = "  ".join(f"{name} {row[name]:.4g}" for name in list(names)[:_SHOWN])
+        assert isinstance(task, OnTrunk)
+        names = dict.fromkeys(("train_loss", *task.judged_by, *validated))
+        shown = "  ".join(f"{name} {row[name]:.4g}" for name in list(names)[: max(_SHOWN, 1 + len(task.judged_by))])
         line = f"epoch {row['epoch']}/{trainer.max_epochs}  {shown}  {row['seconds']:.1f} s"
         rich.get_console().print(line, soft_wrap=True, highlight=False)  # above the progress bar, where there is one
 
@@ -98,7 +100,7 @@ class EpochLog(pl.Callback):
         """
         if not all(gather(math.isfinite(self._sums["loss"]))):
             task = trainer.lightning_module
-            assert isinstance(task, Task)
+            assert isinstance(task, OnTrunk)
             raise divergence_error(trainer.current_epoch + 1, task.learning_rate)
 
     def _seconds(self) -> float:

@@ -3,19 +3,18 @@
 import math
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from ..backbones.errors import UserError
 from ..backbones.synchronize import synchronize_norms
-from ..datasets import Record, ResumableLoader, write_split
+from ..datasets import ResumableLoader
 from .card import Card, make_card, print_card
 from .checkpoints import BadData, Checkpoints
 from .commands import prepare
@@ -23,11 +22,13 @@ from .config import TrainingOptions
 from .ema import Ema
 from .epoch_log import EpochLog
 from .evaluation import Evaluation
+from .fit_data import FitData, TrainingData
 from .fixed_state import FixedState
 from .hardware import choose_device, choose_precision
 from .inputs import InputRecipe
 from .interruption import Interrupted
 from .model_file import save_model
+from .on_trunk import OnTrunk
 from .option_checks import frozen_epochs
 from .outputs import write_evaluation
 from .processes import is_first
@@ -38,34 +39,7 @@ from .task import Task
 from .thaw import Thaw
 from .trainer import check_devices, count_trained, evaluate, make_trainer, measure_cost, running_together
 
-
-@dataclass(frozen=True)
-class FitData:
-    """What a task is trained on.
-
-    Attributes:
-        train: The training split.
-        val: The split that chooses the checkpoint.
-        train_fingerprint: Of the training split's records; a run resumes only on the same.
-        val_fingerprint: Of the validation split's records.
-        val_contents: A short hash of each validation image's file, by the image's name.
-        facts: The card's ``data``: at least the path.
-        cut_split: The splits, where they were cut for this run; they are kept with it and with the model.
-        unreadable: Why training images can't be read and are left out, by their names, as far as is known beforehand.
-        stored: What was stored of the images for the training, for the card; None where nothing was.
-        stored_seconds: How long the features of each split took.
-    """
-
-    train: ResumableLoader
-    val: ResumableLoader
-    train_fingerprint: str
-    val_fingerprint: str
-    val_contents: Mapping[str, int]
-    facts: dict[str, Any]
-    cut_split: Mapping[str, Sequence[Record]] | None = None
-    unreadable: Mapping[str, str] = field(default_factory=dict)
-    stored: Mapping[str, Any] | None = None
-    stored_seconds: Mapping[str, float] = field(default_factory=dict)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -75,13 +49,45 @@ class Trained:
     Attributes:
         fingerprint: Of the trunk when the run began.
         frozen_fingerprint: Of what was frozen of it at the beginning and has to be so at the end; empty for nothing.
-        facts: The card's ``details["training"]``: ``epochs`` that were trained, the ``best_epoch``, from 1, whose
-            weights were kept, and whether it ``stopped_early``.
+        epochs: How many were trained.
+        best_epochs: Of each part of the weights (``OnTrunk.choosing``) the epoch that was kept, from 1.
+        stopped_early: Whether there were to be more.
+        bad_data: The images that couldn't be read.
     """
 
     fingerprint: str
     frozen_fingerprint: str
-    facts: dict[str, Any]
+    epochs: int
+    best_epochs: Mapping[str, int]
+    stopped_early: bool
+    bad_data: BadData
+
+    def facts(self, part: str = "") -> dict[str, Any]:
+        """Return the card's ``details["training"]``, for a part of the weights."""
+        return {"epochs": self.epochs, "best_epoch": self.best_epochs[part], "stopped_early": self.stopped_early}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A training whose best weights are in place, and what its results need.
+
+    Attributes:
+        data: As it was read.
+        options: As they were settled.
+        run: The run's folder.
+        trained: What the training says of itself.
+        trunk: The card's facts about the trunk.
+        parameters: How many were trained.
+        started: When, by ``time.monotonic``.
+    """
+
+    data: TrainingData
+    options: TrainingOptions
+    run: RunFolder
+    trained: Trained
+    trunk: dict[str, Any]
+    parameters: int
+    started: float
 
 
 Finish = Callable[[Task, ResumableLoader, TrainingOptions], dict[str, Any]]
@@ -102,50 +108,87 @@ def fit(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, *, 
         Interrupted: If a signal stopped the run; its message says where it was saved and how to go on.
         RuntimeError: If a frozen trunk came out changed.
     """
+    return fit_and_conclude(task, data, options, run, conclude=lambda finished: _conclude(task, finished, finish))
+
+
+def fit_and_conclude(
+    task: OnTrunk,
+    data: TrainingData,
+    options: TrainingOptions,
+    run: RunFolder,
+    *,
+    conclude: Callable[[Finished], Result],
+) -> Result:
+    """Train what stands on a trunk, put its best weights in place, and return what is made of them.
+
+    Args:
+        task: Trunk and heads; the trunk frozen as the options say.
+        data: The loaders.
+        options: The command's options.
+        run: The run's folder.
+        conclude: Evaluates the best weights, and writes model and card.
+
+    Raises:
+        Interrupted: If a signal stopped the run; its message says where it was saved and how to go on.
+        RuntimeError: If a frozen trunk came out changed.
+    """
     started = time.monotonic()
     check_devices(options)
     task.fixed = FixedState(run.fixed, task.backbone, is_left_out=options.optim.ema is None)
     # before anything is computed with it: the weights' own file may be another by now
     is_restored = options.resume and task.fixed.restore(task)
-    options, plan = _settle(options, task, data, run)
+    options, plans = _settle(options, task, data, run)
     task.learning_rate, task.optim = options.learning_rate, options.optim
     if options.fit.channels_last:
         task.use_channels_last()
-    bad_data = BadData(options.bad_data)
     with _ending_well(run, data):
         if is_first():
             start_run(run, options)
-            if data.cut_split:
-                write_split(run.split, data.cut_split)
+            data.write_splits(run)
             if not is_restored:
                 task.fixed.write(task)
-        if plan is not None:
-            data = store_features(task, data, plan, options)
-            del plan  # and with it copies of the trunk
+        if plans:
+            stored = {name: store_features(task, data.sources[name], plan, options) for name, plan in plans.items()}
+            data = data.with_sources(stored)
+            plans.clear()  # and with them copies of the trunk
         elif options.fit.compile:
             task.backbone.compile(dynamic=False)
-        trained = _train(task, data, options, run, bad_data)
+        trained = _train(task, data, options, run)
         if run.best.is_file():
             best = torch.load(run.best, map_location="cpu", weights_only=True)["state_dict"]
             task.load_state_dict(task.fixed.put_back(best))
         trunk, parameters = _prove(task, trained, options), count_trained(task)
         task.backbone.merge()
-        evaluation, seconds = _evaluate_best(task, data, options, finish)
-        evaluation.details["training"] = {**trained.facts, **({} if data.stored is None else {"stored": data.stored})}
-        total = time.monotonic() - started
-        cost = measure_cost(task, evaluation, seconds=seconds, total=total, trained=parameters, options=options)
-        card = make_card(
-            evaluation,
-            task=str(task.description["task"]),
-            split="val",
-            selected_on="val",
-            cost=replace(cost, storing_seconds=sum(data.stored_seconds.values())),
-            backbone={**trunk, "fingerprint_after": task.backbone.fingerprint()},
-            data={**data.facts, "fingerprint": data.val_fingerprint, "train": _train_samples(data, bad_data)},
-        )
-        if is_first():
-            _write(run, task, card, evaluation, data.val_contents)
+        trunk["fingerprint_after"] = task.backbone.fingerprint()
+        result = conclude(Finished(data, options, run, trained, trunk, parameters, started))
         delete_features(options, run)
+    return result
+
+
+def _conclude(task: Task, finished: Finished, finish: Finish | None) -> Card:
+    """Evaluate a task's best weights on the validation split, write model and card, and return the card."""
+    data, options, run = finished.data, finished.options, finished.run
+    assert isinstance(data, FitData)
+    evaluation, seconds = _evaluate_best(task, data, options, finish)
+    stored = {} if data.stored is None else {"stored": data.stored}
+    evaluation.details["training"] = {**finished.trained.facts(), **stored}
+    total = time.monotonic() - finished.started
+    cost = measure_cost(task, evaluation, seconds=seconds, total=total, trained=finished.parameters, options=options)
+    card = make_card(
+        evaluation,
+        task=str(task.description["task"]),
+        split="val",
+        selected_on="val",
+        cost=replace(cost, storing_seconds=sum(data.stored_seconds.values())),
+        backbone=finished.trunk,
+        data={
+            **data.facts,
+            "fingerprint": data.val_fingerprint,
+            "train": data.skipped_samples(finished.trained.bad_data),
+        },
+    )
+    if is_first():
+        _write(run, task, card, evaluation, data.val_contents)
     return card
 
 
@@ -172,7 +215,7 @@ def show_finished(run: RunFolder) -> Card:
 
 
 @contextmanager
-def _ending_well(run: RunFolder, data: FitData) -> Iterator[None]:
+def _ending_well(run: RunFolder, data: TrainingData) -> Iterator[None]:
     """Say how to go on where a signal stopped the run, and stop the loaders' workers whatever happened."""
     try:
         yield
@@ -185,7 +228,7 @@ def _ending_well(run: RunFolder, data: FitData) -> Iterator[None]:
         data.val.close()
 
 
-def _prove(task: Task, trained: Trained, options: TrainingOptions) -> dict[str, Any]:
+def _prove(task: OnTrunk, trained: Trained, options: TrainingOptions) -> dict[str, Any]:
     """Return the card's facts about the trunk, whose frozen part has to be what it was when the run began.
 
     Raises:
@@ -214,9 +257,12 @@ def _write(run: RunFolder, task: Task, card: Card, evaluation: Evaluation, conte
 
 
 def _settle(
-    options: TrainingOptions, task: Task, data: FitData, run: RunFolder
-) -> tuple[TrainingOptions, StoringPlan | None]:
-    """Choose what ``auto`` stands for and what is stored, once, when a run begins; a resumed run keeps the choice."""
+    options: TrainingOptions, task: OnTrunk, data: TrainingData, run: RunFolder
+) -> tuple[TrainingOptions, dict[str, StoringPlan]]:
+    """Choose what ``auto`` stands for and what is stored, once, when a run begins; a resumed run keeps the choice.
+
+    Of several data sets all are stored, or none.
+    """
     if options.resume and run.holds_run:
         config = read_config(run)
         options = replace(options, **{name: config[name] for name in SETTLED if name in config})
@@ -225,15 +271,18 @@ def _settle(
         precision = choose_precision(options.precision, choose_device(options.device), task.backbone)
         storing = options.precision if is_open else options.cache_precision
         options = replace(options, precision=precision, cache_precision=storing)
-    plan = plan_storing(task, data, options, run)
-    if plan is None:
-        return replace(options, cache="off"), None
-    form = plan.network.form
+    plans: dict[str, StoringPlan] = {}
+    for name, source in data.sources.items():
+        plan = plan_storing(task, source, options, run)
+        if plan is None:
+            return replace(options, cache="off"), {}
+        plans[name] = plan
+    form = next(iter(plans.values())).network.form
     compiling: Literal["on", "off"] = "on" if form.is_compiled else "off"
-    return replace(options, cache="on", compile=compiling, cache_precision=form.precision), plan
+    return replace(options, cache="on", compile=compiling, cache_precision=form.precision), plans
 
 
-def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, bad_data: BadData) -> Trained:
+def _train(task: OnTrunk, data: TrainingData, options: TrainingOptions, run: RunFolder) -> Trained:
     resumes = options.resume and run.last.is_file()
     if resumes and not zipfile.is_zipfile(run.last):
         raise UserError(f"The checkpoint '{run.last}' is damaged. Start the run anew: --overwrite.")
@@ -241,12 +290,13 @@ def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, 
     whole, frozen = task.backbone.fingerprint(), task.backbone.frozen_fingerprint()
     thaw = Thaw(epochs, whole) if (epochs := frozen_epochs(options.freeze)) else None
     ema = Ema(options.optim.ema) if options.optim.ema is not None else None
-    epoch_log = EpochLog(run)
+    stopping = task.early_stopping(options.fit.patience)
+    bad_data, epoch_log = BadData(options.bad_data), EpochLog(run)
     checkpoints = Checkpoints(
         run,
         epoch_log=epoch_log,
         save_every=options.fit.save_every,
-        data_fingerprint=f"{data.train_fingerprint} {data.val_fingerprint}",
+        data_fingerprint=data.fingerprint,
         trunk_fingerprints=(whole, frozen),
         ema=ema,
     )
@@ -258,7 +308,7 @@ def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, 
         gradient_clip_val=options.fit.clip_norm,
         deterministic=options.deterministic,
         # every checkpoint holds what the others did with the step or epoch, so it comes last
-        callbacks=[bad_data, *_present(thaw, ema, _early_stopping(task, options)), epoch_log, checkpoints],
+        callbacks=[bad_data, *_present(thaw, ema, stopping), epoch_log, checkpoints],
         logger=TensorBoardLogger(run.path, name=run.tensorboard.name, version=""),
         log_every_n_steps=10,
     )
@@ -275,10 +325,12 @@ def _train(task: Task, data: FitData, options: TrainingOptions, run: RunFolder, 
             is_saved = checkpoints.saved_step is not None
             stop.add_note(f"stopped by {stop} {place}; {saved if is_saved else 'nothing was saved yet'}.")
             raise
-    return _trained(task, checkpoints, epoch_log, thaw)
+    return _trained(task, checkpoints, epoch_log, thaw, bad_data)
 
 
-def _trained(task: Task, checkpoints: Checkpoints, epoch_log: EpochLog, thaw: Thaw | None) -> Trained:
+def _trained(
+    task: OnTrunk, checkpoints: Checkpoints, epoch_log: EpochLog, thaw: Thaw | None, bad_data: BadData
+) -> Trained:
     """Return what a finished training says of itself, and print where it ended early."""
     whole, frozen = checkpoints.trunk_fingerprints
     if thaw is not None and thaw.is_thawed:
@@ -286,17 +338,13 @@ def _trained(task: Task, checkpoints: Checkpoints, epoch_log: EpochLog, thaw: Th
         frozen = ""
     epochs, stopped_early = len(epoch_log.rows), checkpoints.is_stopped
     if stopped_early and is_first():
-        kept = f"the weights of epoch {checkpoints.best_epoch + 1} are kept"
+        kept = f"the weights of epoch {' and '.join(map(str, sorted(set(checkpoints.best_epochs.values()))))} are kept"
         late = "; the trunk was never thawed" if thaw is not None and not thaw.is_thawed else ""
         print(f"stopped early after epoch {epochs}: {kept}{late}")
-    return Trained(
-        whole,
-        frozen,
-        {"epochs": epochs, "best_epoch": checkpoints.best_epoch + 1, "stopped_early": stopped_early},
-    )
+    return Trained(whole, frozen, epochs, checkpoints.best_epochs, stopped_early, bad_data)
 
 
-def _synchronize_norms(task: Task, trainer: pl.Trainer) -> None:
+def _synchronize_norms(task: OnTrunk, trainer: pl.Trainer) -> None:
     if trainer.strategy.root_device.type == "cuda":
         task.backbone.network = synchronize_norms(task.backbone.network)
     elif is_first():
@@ -307,14 +355,6 @@ def _present(*callbacks: pl.Callback | None) -> list[pl.Callback]:
     return [callback for callback in callbacks if callback is not None]
 
 
-def _early_stopping(task: Task, options: TrainingOptions) -> pl.Callback | None:
-    if options.fit.patience is None:
-        return None
-    # After validation: at the end of the epoch Lightning asks it last, when the checkpoint is written already.
-    monitor = f"val_{task.evaluator.primary}"
-    return EarlyStopping(monitor, patience=options.fit.patience, mode="max", check_on_train_epoch_end=False)
-
-
 def _rate_plan(options: TrainingOptions, steps_an_epoch: int) -> RatePlan:
     return RatePlan(
         steps=options.epochs * steps_an_epoch,
@@ -323,11 +363,3 @@ def _rate_plan(options: TrainingOptions, steps_an_epoch: int) -> RatePlan:
         thaw_step=frozen_epochs(options.freeze) * steps_an_epoch,
         thaw_factor=options.optim.thaw_factor,
     )
-
-
-def _train_samples(data: FitData, bad_data: BadData) -> dict[str, Any]:
-    # what was come across, and what balanced sampling may never have drawn
-    reasons = {**data.unreadable, **bad_data.all_skipped()}
-    skipped = [{"file": name, "reason": reason} for name, reason in sorted(reasons.items())]
-    used = len(data.train.dataset) - len(skipped)
-    return {"used": used, "skipped": len(skipped), "skipped_files": skipped, "fingerprint": data.train_fingerprint}

@@ -15,6 +15,7 @@ import yaml
 from ..backbones.errors import UserError
 from .config import TrainingOptions, to_plain
 from .processes import is_first
+from .shell import quoted
 
 #: Options that may differ between a run and its continuation, because they change no result.
 _FREE_TO_CHANGE = {"resume", "overwrite", "output", "workers", "fit.save_every", "cache_folder"}
@@ -33,9 +34,10 @@ _VERSIONED = ("onetrunk", "torch", "torchvision", "timm", "pytorch-lightning", "
 class RunFolder:
     """The files of one run under one folder."""
 
-    def __init__(self, path: Path, app: str = "") -> None:
-        """Take the folder, which needn't exist yet, and the app that trains there."""
+    def __init__(self, path: Path, app: str = "", parts: Collection[str] = ()) -> None:
+        """Take the folder, which needn't exist yet, the app that trains there, and folders of its own in it."""
         self.path, self.app = path, app
+        self.parts = [path / part for part in parts]
         self.config = path / "config.yaml"
         self.log = path / "log.csv"
         self.environment = path / "environment.txt"
@@ -66,7 +68,7 @@ class RunFolder:
 
     def delete_run(self) -> None:
         """Delete what a run writes, and nothing else that lies in the folder."""
-        for folder in (self.checkpoints, self.model, self.tensorboard, self.features):
+        for folder in (self.checkpoints, self.model, self.tensorboard, self.features, *self.parts):
             shutil.rmtree(folder, ignore_errors=True)
         files = [
             self.log,
@@ -81,8 +83,13 @@ class RunFolder:
             file.unlink(missing_ok=True)
 
 
-def open_run(app: str, options: TrainingOptions) -> RunFolder:
+def open_run(app: str, options: TrainingOptions, parts: Collection[str] = ()) -> RunFolder:
     """Return the folder for a run, checked but not yet touched: :func:`start_run` writes to it.
+
+    Args:
+        app: The app's name.
+        options: Those of training.
+        parts: Folders that the app writes besides those of every run.
 
     Raises:
         UserError: If the folder holds a run and neither ``resume`` nor ``overwrite`` was asked for, if a run is
@@ -90,13 +97,14 @@ def open_run(app: str, options: TrainingOptions) -> RunFolder:
     """
     refuse_resume_and_overwrite(options)
     path = run_path(app, options)
-    run = RunFolder(path, app)
+    run = RunFolder(path, app, parts)
     if not is_first():  # the first process has checked it, and may have started the run by now
         return run
     if run.holds_run and options.resume:
         _refuse_other_options(run, options)
     elif run.holds_run and not options.overwrite:
-        going_on = f"Train on from its trunk: --weights {path} --output DIR" if run.is_finished else "Go on: --resume"
+        anew = f"Train on from its trunk: --weights {quoted(path)} --output DIR"
+        going_on = anew if run.is_finished else "Go on: --resume"
         raise UserError(
             f"'{path}' already holds {'a finished' if run.is_finished else 'an unfinished'} run. {going_on}. "
             "Replace it: --overwrite. Or choose another folder: --output DIR."

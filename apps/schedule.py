@@ -2,8 +2,7 @@
 
 import math
 from dataclasses import dataclass
-
-from torch.optim import Optimizer
+from typing import Any
 
 from .config import Schedule
 
@@ -65,13 +64,12 @@ class RatePlan:
         return _half_cosine(1.0, 0.0, (step - warmup) / max(1, total - warmup))
 
 
-def set_momentum(optimizer: Optimizer, momentum: float) -> None:
-    """Set SGD's momentum or Adam's first beta in every group."""
-    for group in optimizer.param_groups:
-        if "betas" in group:
-            group["betas"] = (momentum, group["betas"][1])
-        else:
-            group["momentum"] = momentum
+def set_momentum(group: dict[str, Any], momentum: float) -> None:
+    """Set SGD's momentum or Adam's first beta in a group of an optimizer."""
+    if "betas" in group:
+        group["betas"] = (momentum, group["betas"][1])
+    else:
+        group["momentum"] = momentum
 
 
 def _one_cycle(step: int, total: int, first: float, top: float, last: float) -> float:

@@ -28,14 +28,14 @@ from .extraction import FeatureNetwork, KeptTargets, fill, full_reason, settle_f
 from .folder_lock import writing_alone
 from .inputs import InputRecipe, sample_records
 from .interruption import Interrupted
+from .on_trunk import OnTrunk
 from .option_checks import frozen_epochs, may_be_several
 from .processes import is_first
 from .run_folder import RunFolder, check_writable, versions
 from .store import ABOUT, DTypeName, FeatureStore, row_bytes
-from .task import Task
 
 if TYPE_CHECKING:
-    from .fit import FitData
+    from .fit_data import FitData
 
 
 class StoredLooks:
@@ -105,7 +105,7 @@ class StoringPlan:
         return sum(stored_bytes(folder) for each in self.stores.values() for folder, _ in each)
 
 
-def plan_storing(task: Task, data: "FitData", options: TrainingOptions, run: RunFolder) -> StoringPlan | None:
+def plan_storing(task: OnTrunk, data: "FitData", options: TrainingOptions, run: RunFolder) -> StoringPlan | None:
     """Return what is to be stored for a training, after saying so; None where it goes on with pictures.
 
     ``cache_views`` then holds for those: the same looks are drawn. Nothing is written yet.
@@ -127,7 +127,7 @@ def plan_storing(task: Task, data: "FitData", options: TrainingOptions, run: Run
         print("without effect here: --cache-views; pictures look the same in each epoch")
     reason, plan = _hindrance(task, data, options), None
     if reason is None:
-        _refuse_folder(options)
+        _refuse_folder(options, data.facts["path"])
         plan = _make_plan(task, data, options, run)
         reason = _lack_of_room(plan, data)
     if reason is None:
@@ -139,7 +139,7 @@ def plan_storing(task: Task, data: "FitData", options: TrainingOptions, run: Run
     return None
 
 
-def store_features(task: Task, data: "FitData", plan: StoringPlan, options: TrainingOptions) -> "FitData":
+def store_features(task: OnTrunk, data: "FitData", plan: StoringPlan, options: TrainingOptions) -> "FitData":
     """Return the loaders of a training on stored features, after computing those that aren't there.
 
     Args:
@@ -189,23 +189,22 @@ def delete_features(options: TrainingOptions, run: RunFolder) -> None:
         shutil.rmtree(run.features, ignore_errors=True)
 
 
-def _refuse_folder(options: TrainingOptions) -> None:
+def _refuse_folder(options: TrainingOptions, path: str) -> None:
     """Refuse to store features among the pictures, which would be looked for there next time.
 
     Raises:
         UserError: Saying so.
     """
-    data = Path(options.data)
+    data = Path(path)
     if options.cache_folder is None or not data.is_dir():
         return
     if Path(options.cache_folder).resolve().is_relative_to(data.resolve()):
         raise UserError(
-            f"--cache-folder {options.cache_folder}: it lies in the data set '{options.data}'. Choose a folder "
-            "elsewhere."
+            f"--cache-folder {options.cache_folder}: it lies in the data set '{path}'. Choose a folder elsewhere."
         )
 
 
-def _hindrance(task: Task, data: "FitData", options: TrainingOptions) -> str | None:
+def _hindrance(task: OnTrunk, data: "FitData", options: TrainingOptions) -> str | None:
     """Return why a training can't read stored features, or why it isn't to."""
     datasets = [loader.dataset for loader in (data.train, data.val) if isinstance(loader.dataset, SampleDataset)]
     is_random = any(dataset.transform.is_random for dataset in datasets)
@@ -230,12 +229,12 @@ def _hindrance(task: Task, data: "FitData", options: TrainingOptions) -> str | N
     return found if found or task.backbone.is_frozen else task.backbone.can_go_on(options.freeze)
 
 
-def _make_plan(task: Task, data: "FitData", options: TrainingOptions, run: RunFolder) -> StoringPlan:
+def _make_plan(task: OnTrunk, data: "FitData", options: TrainingOptions, run: RunFolder) -> StoringPlan:
     backbone, train, val = task.backbone, data.train.dataset, data.val.dataset
     assert isinstance(train, SampleDataset)
     assert isinstance(val, SampleDataset)
     entry = None if backbone.is_frozen else options.freeze
-    levels = backbone.levels if entry is None else backbone.stored_levels(entry)
+    levels = (data.levels or backbone.levels) if entry is None else backbone.stored_levels(entry)
     computing = replace(options, precision=options.cache_precision)
     network = FeatureNetwork(backbone.cut_copy(levels), pooling="none", options=computing)
     inputs = InputRecipe.from_dict(task.description["inputs"])
@@ -273,7 +272,7 @@ def _list_stores(
     recipe = {
         **network.recipe(inputs),
         "transform": repr(dataset.transform),
-        "targets": {"classes": list(dataset.encoder.classes), "regions": dataset.encoder.draws_regions},
+        "targets": dataset.encoder.recipe(),
         "versions": versions(),
     }
     paths = [str(record.path.absolute()) for record in dataset.records]
@@ -319,7 +318,7 @@ def _fill_split(
     progress: ImageProgress,
 ) -> list[FeatureStore]:
     """Return the complete store of each look at a split's pictures, after computing what is missing."""
-    targets = KeptTargets(dataset.encoder.classes, [record.annotation for record in dataset.records])
+    targets = KeptTargets(dataset.encoder, [record.annotation for record in dataset.records])
     stores = []
     for view, (folder, recipe) in enumerate(listed):
         if (whole := _find_whole(folder, dataset, targets)) is not None:

@@ -2,30 +2,24 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..backbones.errors import UserError
 from ..datasets import Batch, Context
-from .config import OptimOptions
 from .divergence import divergence_error, is_finite, unusable_network_error
 from .evaluated_images import Rows
 from .evaluation import Evaluation, Evaluator, Piece, join_pieces, mean_loss
-from .fast_trunk import FastTrunk
-from .fixed_state import FixedState
+from .on_trunk import OnTrunk, TrainedPart
 from .processes import gather, is_one_of_several, share_buffers
-from .schedule import RatePlan, accumulated, set_momentum
+from .schedule import accumulated, set_momentum
 from .views import View
-
-Mixing = Callable[..., Batch]
-"""Mixes the images of a training batch: called with the batch, and ``epoch``, ``index`` and ``rank`` by name."""
 
 
 class Head(nn.Module, ABC):
@@ -86,7 +80,7 @@ class Head(nn.Module, ABC):
         raise UserError("This head reads a picture as a whole, not in windows.")
 
 
-class Task(pl.LightningModule):
+class Task(OnTrunk):
     """A trunk with one head, ready to be trained, evaluated and used.
 
     Args:
@@ -107,56 +101,29 @@ class Task(pl.LightningModule):
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         """See the class."""
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone, description=description)
         self.head = head
         self.evaluator = evaluator
-        self.description = description
         self.loss_weights = dict(loss_weights or {})
-        self.optim = OptimOptions()
-        self.learning_rate = 1e-3
-        # Not from the trainer's `estimated_stepping_batches`: asking for it here makes Lightning set up the loaders
-        # before it has read the checkpoint, and the position inside the epoch is then never restored.
-        self.rate_plan = RatePlan(steps=1)
-        self.mixing: Mixing | None = None
         self.views: tuple[View, ...] = ()
         self.keeps_outputs = False
         self.keep_prediction: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None
         self.evaluation: Evaluation | None = None
-        self.stored_entry: str | None = None
-        self.fast: FastTrunk | None = None
-        self.fixed: FixedState | None = None
         self._pieces: list[Piece] = []
-        self._is_channels_last = False
 
-    def features(self, batch: Batch, view: View | None = None) -> Mapping[str, Tensor]:
-        """Return the trunk's maps for a batch, seen through a view, or the stored ones that it carries.
+    @property
+    def judged_by(self) -> Sequence[str]:
+        """The metric that chooses the checkpoint, as it is logged."""
+        return [f"val_{self.evaluator.primary}"]
 
-        Where only a part of the trunk is frozen, ``stored_entry`` is the level behind which the rest of it goes on.
-        """
-        if batch.features is not None:
-            stored = {level: self._ready(features.float()) for level, features in batch.features.items()}
-            return stored if self.stored_entry is None else self.backbone.going_on(stored, self.stored_entry)
-        assert batch.images is not None
-        images = self.backbone.preprocessing.normalize(batch.images)
-        if view is not None:
-            images = view(images)
-        if self.fast is not None:
-            return self.fast.to(images.device)(images)
-        images = self._ready(images)
-        # without a graph where nothing of the trunk is trained: no activations are kept
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.backbone.is_frozen):
-            features: Mapping[str, Tensor] = self.backbone(images)
-        return features
+    def choosing(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Return what decides whether an epoch's weights are kept, all of them together."""
+        return {"": figures[self.judged_by[0]]}
 
-    def _ready(self, maps: Tensor) -> Tensor:
-        is_map = maps.dim() == 4
-        return maps.contiguous(memory_format=torch.channels_last) if self._is_channels_last and is_map else maps
-
-    def use_channels_last(self) -> None:
-        """Keep the trunk's convolutions, and the images it sees, in the channels-last memory format."""
-        self.backbone.to(memory_format=torch.channels_last)
-        self._is_channels_last = True
+    def head_parts(self) -> list[TrainedPart]:
+        """Return the head."""
+        parameters = [parameter for parameter in self.head.parameters() if parameter.requires_grad]
+        return [TrainedPart("head", self.learning_rate, self.optim.weight_decay, parameters)]
 
     def forward(self, batch: Batch) -> Any:
         """Return the head's output for a batch."""
@@ -196,15 +163,16 @@ class Task(pl.LightningModule):
             return torch.stack([0.0 * p.sum() for p in trained]).sum() if is_one_of_several() else None
         if self.mixing is not None:
             batch = self.mixing(batch, epoch=self.current_epoch, index=batch_index, rank=self.global_rank)
-        try:
-            output = self(batch)
-        except ValueError as error:
-            raise _single_value_error(error, batch) from error
-        loss = self._weighted(self.head.loss(output, batch.context, batch.targets))
+        with explaining_single_values(batch):
+            loss = self.training_loss(self.features(batch), batch)
         self.log("train_loss", loss, prog_bar=True, batch_size=batch.size)
         # Lightning divides every loss by the full number of accumulated batches, also where an epoch has fewer left
         full, batches = self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches)
         return loss if full == 1 else loss * (full / accumulated(batch_index, batches, full))
+
+    def training_loss(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """Return the weighted loss of a batch of which the trunk's maps are known."""
+        return self._weighted(self.head.loss(self.head(features, batch.context), batch.context, batch.targets))
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Set the momentum where the schedule moves it too."""
@@ -212,7 +180,8 @@ class Task(pl.LightningModule):
         if momentum is not None:
             optimizer = self.optimizers(use_pl_optimizer=False)
             assert isinstance(optimizer, torch.optim.Optimizer)
-            set_momentum(optimizer, momentum)
+            for group in optimizer.param_groups:
+                set_momentum(group, momentum)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keep the evaluator's rows of a batch; of outputs that aren't finite only a loss that isn't either."""
@@ -258,9 +227,17 @@ class Task(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start each evaluation with nothing kept, and with the same statistics in every process."""
-        self._pieces = []
-        self.evaluator.is_brief = self.trainer.state.fn == "fit"
+        self.begin_evaluation(is_brief=self.trainer.state.fn == "fit")
         share_buffers(self)
+
+    def begin_evaluation(self, *, is_brief: bool) -> None:
+        """Start an evaluation with nothing kept.
+
+        Args:
+            is_brief: Whether figures that cost much are left out, as between the epochs of a training.
+        """
+        self._pieces = []
+        self.evaluator.is_brief = is_brief
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of all processes' batches, and outside of training keep the whole evaluation.
@@ -268,15 +245,25 @@ class Task(pl.LightningModule):
         Raises:
             UserError: If outputs or losses aren't finite, or the metric that chooses the checkpoint is undefined.
         """
+        epoch = self.current_epoch + 1 if self.trainer.state.fn == "fit" else None
+        self.log_dict({f"val_{name}": value for name, value in self.end_evaluation(epoch=epoch).items()})
+
+    def end_evaluation(self, *, epoch: int | None) -> dict[str, float]:
+        """Return the figures of all processes' batches, and outside of training keep the whole evaluation.
+
+        Args:
+            epoch: Of the training, from 1; nothing outside of one.
+
+        Raises:
+            UserError: If outputs or losses aren't finite, or the metric that chooses the checkpoint is undefined.
+        """
         pieces = [piece for part in gather(self._pieces) for piece in part]
         self._pieces = []
-        is_training = self.trainer.state.fn == "fit"
         if not all(math.isfinite(piece.loss) for piece in pieces):
-            epoch = self.current_epoch + 1
-            raise divergence_error(epoch, self.learning_rate) if is_training else unusable_network_error()
+            raise unusable_network_error() if epoch is None else divergence_error(epoch, self.learning_rate)
         images, skipped = join_pieces(pieces)
         images = self.evaluator.complete(images)
-        if is_training:
+        if epoch is not None:
             figures = self.evaluator.values(images)
             if self.evaluator.primary not in figures:
                 raise _undefined_error(self.evaluator.primary)
@@ -286,61 +273,29 @@ class Task(pl.LightningModule):
                 self.evaluation.details["views"] = [view.name for view in self.views]
             figures = {name: estimate.value for name, estimate in self.evaluation.metrics.items()}
         loss = {"loss": mean_loss(pieces)} if self.head.measures_loss else {}
-        self.log_dict({f"val_{name}": value for name, value in {**loss, **figures}.items()})
+        return {**loss, **figures}
 
     def _weighted(self, parts: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.loss_weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out what lies beside the checkpoints."""
-        if self.fixed is not None:
-            checkpoint["state_dict"] = self.fixed.leave_out(checkpoint["state_dict"])
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what lies beside the checkpoints."""
-        if self.fixed is not None:
-            checkpoint["state_dict"] = self.fixed.put_back(checkpoint["state_dict"])
+@contextmanager
+def explaining_single_values(batch: Batch) -> Iterator[None]:
+    """Put batch normalisation's complaint about a single value a channel in our words, and leave others as they are.
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Build the optimizer and its schedule from the run's options."""
-        optimizer = _optimizer(self._parameter_groups(), self.optim)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_plan.factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the parameters by learning rate and weight decay, the trunk's shallow stages first, the head last.
-
-        Each stage of the trunk learns ``layer_decay`` times as fast as what stands on it (Clark 2020, ELECTRA).
-        """
-        # a trunk that will be thawed has its groups from the start: those of a resumed run must be the same
-        stages = self.backbone.parameter_groups(trainable_only=not self.rate_plan.thaw_step)
-        trunk_rate = self.learning_rate * self.optim.trunk_factor
-        parts = [
-            ("trunk", trunk_rate * self.optim.layer_decay ** (len(stages) - depth), parameters)
-            for depth, (_, parameters) in enumerate(stages)
-        ]
-        parts.append(("head", self.learning_rate, [p for p in self.head.parameters() if p.requires_grad]))
-        groups: dict[tuple[str, float, float], list[nn.Parameter]] = {}
-        for name, rate, parameters in parts:
-            for parameter in parameters:
-                # vectors are biases and normalisation parameters
-                decay = self.optim.weight_decay if parameter.dim() > 1 else 0.0
-                groups.setdefault((name, rate, decay), []).append(parameter)
-        return [
-            {"params": kept, "lr": rate, "weight_decay": decay, "name": name}
-            for (name, rate, decay), kept in groups.items()
-        ]
-
-
-def _single_value_error(error: ValueError, batch: Batch) -> ValueError:
-    """Return batch normalisation's complaint about a single value a channel in our words, and others as they are."""
-    if "Expected more than 1 value per channel" not in str(error):
-        return error
-    return UserError(
-        f"Batch normalisation can't train on a batch of {batch.size} image whose map has a single cell "
-        f"(canvas {batch.context.canvas[0]}x{batch.context.canvas[1]}). "
-        "Use a larger --batch-size, a larger --image-size, or --freeze all."
-    )
+    Raises:
+        UserError: If it can't train on so little.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            f"Batch normalisation can't train on a batch of {batch.size} image whose map has a single cell "
+            f"(canvas {batch.context.canvas[0]}x{batch.context.canvas[1]}). "
+            "Use a larger --batch-size, a larger --image-size, or --freeze all."
+        ) from error
 
 
 def _undefined_error(metric: str) -> UserError:
@@ -348,16 +303,3 @@ def _undefined_error(metric: str) -> UserError:
         f"'{metric}' can't choose the checkpoint: the images of the validation split that can be read leave it "
         "undefined. Choose another metric with --select, or mend the images."
     )
-
-
-def _optimizer(groups: list[dict[str, Any]], options: OptimOptions) -> torch.optim.Optimizer:
-    # one pass over all weights in place of several for each
-    fused = all(parameter.device.type in ("cpu", "cuda") for group in groups for parameter in group["params"])
-    optimizer: torch.optim.Optimizer
-    if options.name == "sgd":
-        optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=fused)
-    else:
-        optimizer = torch.optim.AdamW(groups, fused=fused)
-    # Lightning takes this for scaled gradients, which it can't clip in bf16; bf16 scales none
-    optimizer._step_supports_amp_scaling = False
-    return optimizer

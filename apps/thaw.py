@@ -5,7 +5,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy
 
-from .task import Task
+from .on_trunk import OnTrunk
 
 
 class Thaw(pl.Callback):
@@ -42,7 +42,7 @@ class Thaw(pl.Callback):
         Raises:
             RuntimeError: If the trunk changed while it was frozen.
         """
-        assert isinstance(pl_module, Task)
+        assert isinstance(pl_module, OnTrunk)
         if self.is_thawed or trainer.current_epoch < self.epochs:
             return
         found = pl_module.backbone.fingerprint()
@@ -52,7 +52,7 @@ class Thaw(pl.Callback):
         self._thaw(trainer, pl_module)
 
     def _thaw(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        assert isinstance(task, Task)
+        assert isinstance(task, OnTrunk)
         task.backbone.freeze("none")
         # After a validation Lightning puts back each module's mode by itself, the frozen evaluation mode of the trunk's
         # too: nobody has asked the trunk to train since.

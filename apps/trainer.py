@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from ..backbones.errors import UserError, did_you_mean
-from ..datasets import AnnotatedImages, ResumableLoader
+from ..datasets import AnnotatedImages, MixedLoader, ResumableLoader
 from ..datasets.findings import count
 from .card import Cost
 from .checkpoints import AtomicCheckpointIO, BadData
@@ -26,9 +26,13 @@ from .config import RuntimeOptions, TrainingOptions
 from .evaluation import Evaluation
 from .hardware import choose_device, peak_memory_mib
 from .interruption import Interrupted, StopRequest, stop_on_signals
+from .on_trunk import OnTrunk
 from .option_checks import frozen_epochs
 from .processes import describe_rank, gather, is_first, is_under_slurm
 from .task import Task
+
+Loader = ResumableLoader | MixedLoader
+"""What gives batches: of one data set, or of several side by side."""
 
 #: Lightning's strategies that start processes by the command line, which knows how to be one of several, and keep the
 #: whole model in each, as checkpoints do here.
@@ -47,6 +51,14 @@ class ProgressBar(RichProgressBar):
 
 def evaluate(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> tuple[Evaluation, float]:
     """Return a task's evaluation on a loader's split, the same in every process, and the seconds it took."""
+    seconds = look_at_all(task, loader, options)
+    assert task.evaluation is not None
+    print_undefined(task.evaluation)
+    return task.evaluation, seconds
+
+
+def look_at_all(task: OnTrunk, loader: Loader, options: RuntimeOptions) -> float:
+    """Let what stands on a trunk evaluate a loader's split, and return the seconds it took."""
     started = time.monotonic()
     trainer = make_trainer(options, callbacks=[BadData(options.bad_data)], logger=False)
     with running_together(trainer, loader):
@@ -57,9 +69,7 @@ def evaluate(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> tu
             raise
         finally:
             loader.close()
-    assert task.evaluation is not None
-    print_undefined(task.evaluation)
-    return task.evaluation, time.monotonic() - started
+    return time.monotonic() - started
 
 
 def print_undefined(evaluation: Evaluation) -> None:
@@ -72,7 +82,7 @@ def print_undefined(evaluation: Evaluation) -> None:
         print(f"undefined and left out: {listing}")
 
 
-def predict(task: Task, loader: ResumableLoader, options: RuntimeOptions) -> list[dict[str, Any]]:
+def predict(task: OnTrunk, loader: ResumableLoader, options: RuntimeOptions) -> list[dict[str, Any]]:
     """Return a row of plain values for each image, in the loader's order; an image that was skipped says why."""
     trainer = make_trainer(options, callbacks=[BadData(options.bad_data)], logger=False)
     with running_together(trainer, loader):
@@ -95,7 +105,7 @@ def predict_outputs(task: Task, loader: ResumableLoader, options: RuntimeOptions
 
 
 @contextmanager
-def running_together(trainer: pl.Trainer, *loaders: ResumableLoader) -> Iterator[StopRequest]:
+def running_together(trainer: pl.Trainer, *loaders: Loader) -> Iterator[StopRequest]:
     """Give each process its share of the batches, handle signals, and leave no process behind.
 
     Only the first process acts on a signal at once. The others note it: the first has got one too, or hears of theirs
@@ -212,12 +222,12 @@ def _quiet_lightning() -> None:
         warnings.filterwarnings("ignore", pattern)
 
 
-def count_trained(task: Task) -> int:
+def count_trained(task: OnTrunk) -> int:
     """Return how many parameters of a task are trained; ask before low-rank updates are folded in."""
     return sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
 
 
-def describe_trained(task: Task, options: TrainingOptions) -> str:
+def describe_trained(task: OnTrunk, options: TrainingOptions) -> str:
     """Return a clause on how many parameters are trained, and when."""
     parameters = sum(parameter.numel() for parameter in task.parameters())
     frozen = frozen_epochs(options.freeze)
