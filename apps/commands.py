@@ -2,21 +2,22 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..datasets import AnnotatedImages, Record
+from ..datasets import AnnotatedImages, Record, TargetEncoder
 from ..datasets.findings import count
 from .card import Card, make_card, print_card
 from .config import EvaluationOptions, PredictionOptions, RuntimeOptions
-from .data_check import identify
-from .evaluation import Evaluation
+from .data_check import Identity, identify
+from .evaluation import Evaluation, Evaluator
 from .extraction import settle_form
 from .fast_trunk import FastTrunk
 from .hardware import choose_device
 from .inputs import InputRecipe, check_images, make_loader
+from .on_trunk import OnTrunk
 from .outputs import PREDICTIONS, RESULTS, write_evaluation, write_predictions
 from .processes import is_first
 from .task import Task
@@ -26,39 +27,61 @@ Row = dict[str, Any]
 Runtime = TypeVar("Runtime", bound=RuntimeOptions)
 
 
+@dataclass(frozen=True)
+class OpenedSplit:
+    """A split that a task is evaluated on.
+
+    Attributes:
+        images: The split.
+        records: In place of the split's, where the task names its classes otherwise.
+        write: Writes what an app has besides into the folder of an evaluation.
+    """
+
+    images: AnnotatedImages
+    records: Sequence[Record] | None = None
+    write: Callable[[Path, Evaluation], None] | None = None
+
+    @property
+    def judged(self) -> Sequence[Record]:
+        """The records that the task is evaluated on."""
+        return self.images.records if self.records is None else self.records
+
+    def encoder(self, task: Task) -> TargetEncoder:
+        """Return what makes targets of the records, in the order of a task's classes."""
+        return TargetEncoder.fitting(self.judged, task.description["classes"])
+
+    def facts(self, path: str, identity: Identity) -> dict[str, Any]:
+        """Return the card's facts about the data.
+
+        Args:
+            path: Where they are, as it was given.
+            identity: Of ``images``.
+        """
+        return {"path": path, "fingerprint": identity.fingerprint, "split_origin": self.images.split_origin}
+
+
 def evaluate_split(
-    task: Task,
-    images: AnnotatedImages,
-    options: EvaluationOptions,
-    *,
-    where: Path | None,
-    backbone: dict[str, Any],
-    records: Sequence[Record] | None = None,
-    write: Callable[[Path, Evaluation], None] | None = None,
+    task: Task, opened: OpenedSplit, options: EvaluationOptions, *, where: Path | None, backbone: dict[str, Any]
 ) -> Card:
     """Evaluate a task on a split, write card and predictions into ``where``, print the card and return it.
 
     Args:
         task: The task.
-        images: The split.
+        opened: The split.
         options: How it runs, and what the split is called.
         where: The folder for the files.
         backbone: The card's facts about the trunk.
-        records: In place of the split's, where the task names its classes otherwise.
-        write: Writes what an app has besides into the folder.
 
     Raises:
         DataError: Naming every image that can't be used, unless such are to be skipped.
     """
-    chosen = images.records if records is None else records
-    check_images(chosen, options)
+    records = opened.judged
+    check_images(records, options)
     started = time.monotonic()
     inputs = InputRecipe.from_dict(task.description["inputs"])
-    loader = make_loader(
-        chosen, inputs.transform(), options, channels=inputs.channels, classes=task.description["classes"]
-    )
-    identity = identify(images)
-    evaluation, seconds = evaluate(task, loader, prepare(task, chosen, inputs, options))
+    loader = make_loader(records, inputs.transform(), options, channels=inputs.channels, classes=opened.encoder(task))
+    identity = identify(opened.images)
+    evaluation, seconds = evaluate(task, loader, prepare(task, records, inputs, options))
     assert task.fast is not None
     evaluation.details["inference"] = task.fast.facts()
     card = make_card(
@@ -70,16 +93,38 @@ def evaluate_split(
             task, evaluation, seconds=seconds, total=time.monotonic() - started, trained=0, options=options
         ),
         backbone=backbone,
-        data={"path": options.data, "fingerprint": identity.fingerprint, "split_origin": images.split_origin},
+        data=opened.facts(options.data, identity),
     )
     if is_first():
         if where is not None:
-            write_evaluation(where, task.evaluator, evaluation, identity.contents)
-            if write is not None:
-                write(where, evaluation)
-            card.write(where / RESULTS)
+            write_evaluated(where, task.evaluator, evaluation, card, identity.contents, write=opened.write)
         print_card(card, where=where / RESULTS if where else None)
     return card
+
+
+def write_evaluated(
+    folder: Path,
+    evaluator: Evaluator,
+    evaluation: Evaluation,
+    card: Card,
+    contents: Mapping[str, int],
+    *,
+    write: Callable[[Path, Evaluation], None] | None = None,
+) -> None:
+    """Write all that is kept of a task's evaluation, the card last.
+
+    Args:
+        folder: Where to.
+        evaluator: Made the figures.
+        evaluation: What came out.
+        card: Its card.
+        contents: A short hash of each image's file, by the image's name.
+        write: Writes what an app has besides.
+    """
+    write_evaluation(folder, evaluator, evaluation, contents)
+    if write is not None:
+        write(folder, evaluation)
+    card.write(folder / RESULTS)
 
 
 def predict_pictures(
@@ -121,7 +166,7 @@ def predict_pictures(
     return rows
 
 
-def prepare(task: Task, records: Sequence[Record], inputs: InputRecipe, options: Runtime) -> Runtime:
+def prepare(task: OnTrunk, records: Sequence[Record], inputs: InputRecipe, options: Runtime) -> Runtime:
     """Bring a task into the form it runs in, and return the options with what ``auto`` stands for here.
 
     Args:

@@ -1,8 +1,11 @@
 """Opening the splits of a training, and the split that a model is evaluated on, whatever the app."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..datasets import AnnotatedImages, DataError, Kind, open_dataset, read_split
 from .config import EvaluationOptions, TrainingOptions
@@ -11,6 +14,52 @@ from .option_checks import note_unused_cut
 
 Require = Callable[[AnnotatedImages], AnnotatedImages]
 """Returns a split with the targets that a task needs, or raises the ``DataError`` of an image that lacks them."""
+
+_noted: ContextVar[set[str] | None] = ContextVar("noted", default=None)
+"""The notes that were printed, where each is wanted once."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is known of the data that a model was trained on.
+
+    Attributes:
+        description: What its app's ``model.json`` says.
+        split_file: Where the split lies that was cut for its training; None where none was.
+    """
+
+    description: Mapping[str, Any]
+    split_file: Path | None
+
+    @classmethod
+    def read(cls, model: str) -> "Trained":
+        """Return what the folder of a single app's model says.
+
+        Raises:
+            UserError: If there is no model, or its description is damaged.
+        """
+        folder, description = read_description(model)
+        cut = folder / "split.csv"
+        return cls(description, cut if cut.is_file() else None)
+
+
+@contextmanager
+def noting_once() -> Iterator[None]:
+    """Print each note on a data set once in the block, however many tasks open it."""
+    token = _noted.set(set())
+    try:
+        yield
+    finally:
+        _noted.reset(token)
+
+
+def _print_notes(images: AnnotatedImages) -> None:
+    noted = _noted.get()
+    for note in images.notes:
+        if noted is None or note not in noted:
+            print(note)
+        if noted is not None:
+            noted.add(note)
 
 
 def open_training_splits(
@@ -32,8 +81,7 @@ def open_training_splits(
     else:
         opened = _cut(options, kind)
     note_unused_cut(options, is_cut=opened.is_cut)
-    for note in opened.notes:
-        print(note)
+    _print_notes(opened)
     return {"train": require(opened), "val": require(opened.select("val"))}
 
 
@@ -48,11 +96,11 @@ def _cut(options: TrainingOptions, kind: Kind) -> AnnotatedImages:
     return opened.with_fold(options.fold, folds=options.folds, seed=options.split_seed)
 
 
-def open_model_split(model: str, options: EvaluationOptions, *, kind: Kind, require: Require) -> AnnotatedImages:
+def open_model_split(trained: Trained, options: EvaluationOptions, *, kind: Kind, require: Require) -> AnnotatedImages:
     """Open the split; where a model was trained on a cut of these very data, the cut that it was trained with.
 
     Args:
-        model: Its run folder or model folder.
+        trained: The data that the model was trained on.
         options: The data set and the split.
         kind: What is annotated.
         require: Checks the split.
@@ -61,13 +109,12 @@ def open_model_split(model: str, options: EvaluationOptions, *, kind: Kind, requ
         DataError: Also for data that have no splits of their own and aren't those that the model was trained on; and
             for a split of such with images that the model was trained on.
     """
-    folder, description = read_description(model)
-    cut = folder / "split.csv"
-    if not cut.is_file() or options.split == "all":
+    cut = trained.split_file
+    if cut is None or options.split == "all":
         return open_named_split(options, kind=kind, require=require)
     try:
         images = require(open_dataset(options.data, options.split, kind=kind, split_file=cut))
-        is_own = images.select("val").fingerprint() == description["data"]["fingerprint"]
+        is_own = images.select("val").fingerprint() == trained.description["data"].get("fingerprint")
     except DataError:  # it lacks images of the cut
         is_own = False
     if not is_own:
@@ -112,6 +159,5 @@ def open_named_split(options: EvaluationOptions, *, kind: Kind, require: Require
     images = open_dataset(options.data, options.split, kind=kind)
     if images.is_cut:
         raise DataError(f"{options.data}: there is no split '{options.split}'. To evaluate everything: --split all")
-    for note in images.notes:
-        print(note)
+    _print_notes(images)
     return require(images)

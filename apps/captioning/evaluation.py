@@ -5,11 +5,14 @@ from pathlib import Path
 from ...backbones.errors import UserError
 from ...datasets import AnnotatedImages
 from ..card import Card
-from ..commands import evaluate_split
+from ..commands import OpenedSplit, evaluate_split
+from ..config import EvaluationOptions
 from ..evaluation import Evaluation
 from ..model_file import load_trained
+from ..opening import Trained
 from ..outputs import IMAGES, PREDICTIONS, RESULTS, output_folder
 from ..run_folder import replace_json
+from ..task import Task
 from .head import CaptionHead
 from .java_metrics import java_fault
 from .metrics import CaptionEvaluator
@@ -37,12 +40,27 @@ def run_evaluation(options: EvaluateOptions) -> Card:
     assert isinstance(task.evaluator, CaptionEvaluator)
     task.head.say_with(options)
     task.evaluator.java = java
-    images = open_for_model(options.model, options)
+    opened = open_evaluation(task, Trained.read(options.model), options)
+    return evaluate_split(task, opened, options, where=where, backbone=backbone)
+
+
+def open_evaluation(task: Task, trained: Trained, options: EvaluationOptions) -> OpenedSplit:
+    """Open the split to evaluate a model on.
+
+    Args:
+        task: What is evaluated.
+        trained: The data that it was trained on.
+        options: The data set and the split.
+
+    Raises:
+        DataError: For data that can't be used.
+    """
+    images = open_for_model(trained, options)
 
     def write(folder: Path, evaluation: Evaluation) -> None:
         replace_json(folder / COCO_CAPTIONS, _coco_results(images, evaluation))
 
-    return evaluate_split(task, images, options, where=where, backbone=backbone, write=write)
+    return OpenedSplit(images, write=write)
 
 
 def _coco_results(images: AnnotatedImages, evaluation: Evaluation) -> list[dict[str, int | str]]:

@@ -1,25 +1,19 @@
 """Opening the data set of a captioning command."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ...datasets import AnnotatedImages, DataError
-from ..opening import open_model_split, open_training_splits
-from .options import EvaluateOptions, TrainOptions
+from ..config import EvaluationOptions
+from ..opening import Trained, open_model_split
 
 
-def open_for_training(options: TrainOptions, split_file: Path) -> dict[str, AnnotatedImages]:
-    """Return the training and the validation split."""
-    return open_training_splits(options, split_file, kind="captions", require=require_captions)
-
-
-def open_for_model(model: str, options: EvaluateOptions) -> AnnotatedImages:
+def open_for_model(trained: Trained, options: EvaluationOptions) -> AnnotatedImages:
     """Open the split to evaluate a model on.
 
     Raises:
         DataError: As ``open_model_split``.
     """
-    return open_model_split(model, options, kind="captions", require=require_captions)
+    return open_model_split(trained, options, kind="captions", require=require_captions)
 
 
 def require_captions(images: AnnotatedImages) -> AnnotatedImages:

@@ -7,10 +7,11 @@ from ...backbones import build_backbone, imagenet_classes, match_imagenet_classe
 from ...backbones.errors import UserError
 from ...datasets import AnnotatedImages, Record
 from ..card import Card
-from ..commands import evaluate_split
-from ..config import canvas_of
+from ..commands import OpenedSplit, evaluate_split
+from ..config import EvaluationOptions, canvas_of
 from ..inputs import make_recipe
 from ..model_file import load_trained
+from ..opening import Trained
 from ..outputs import IMAGES, PREDICTIONS, RESULTS, output_folder
 from ..task import Task
 from ..views import make_views
@@ -29,16 +30,29 @@ def run_evaluation(options: EvaluateOptions) -> Card:
     where = output_folder(options.output, RESULTS, IMAGES, *PREDICTIONS, overwrite=options.overwrite)
     if options.model is not None:
         task, backbone = load_trained(options.model, task="classification")
-        images = open_for_model(options.model, options)
-        records = images.records
+        opened = open_evaluation(task, Trained.read(options.model), options)
     else:
         task, backbone = _pretrained(options)
         images = open_split(options)
-        records = _with_imagenet_names(images)
+        opened = OpenedSplit(images, _with_imagenet_names(images))
     task.views = make_views(options)
     if options.by_subject:
-        judge_by_subject(task, images)
-    return evaluate_split(task, images, options, where=where, backbone=backbone, records=records)
+        judge_by_subject(task, opened.images)
+    return evaluate_split(task, opened, options, where=where, backbone=backbone)
+
+
+def open_evaluation(task: Task, trained: Trained, options: EvaluationOptions) -> OpenedSplit:
+    """Open the split to evaluate a model on, with the kind of labels that it gives.
+
+    Args:
+        task: What is evaluated.
+        trained: The data that it was trained on.
+        options: The data set and the split.
+
+    Raises:
+        DataError: For data that can't be used.
+    """
+    return OpenedSplit(open_for_model(trained, options))
 
 
 def _pretrained(options: EvaluateOptions) -> tuple[Task, dict[str, Any]]:

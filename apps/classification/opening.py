@@ -1,31 +1,37 @@
 """Opening the data set of a classification command."""
 
 from functools import partial
-from pathlib import Path
+from typing import Literal
 
 from ...datasets import AnnotatedImages, DataError, require_label_sets, require_labels
-from ..model_file import read_description
-from ..opening import open_model_split, open_named_split, open_training_splits
-from .options import EvaluateOptions, TrainOptions
+from ..config import EvaluationOptions
+from ..opening import Trained, open_model_split, open_named_split
+from .options import EvaluateOptions
 
 
-def open_for_training(options: TrainOptions, split_file: Path) -> dict[str, AnnotatedImages]:
-    """Return the training and the validation split with the kind of labels that the options or the data say.
+def require_kind(images: AnnotatedImages, kind: Literal["auto", "single", "multi"]) -> AnnotatedImages:
+    """Return the data set with one label an image, or with any number of them.
+
+    Args:
+        images: The data set.
+        kind: Which of the two; ``auto``: as the data set gives them.
 
     Raises:
-        DataError: Also if there is nothing to tell apart.
+        DataError: Naming the first image that has others or none.
     """
+    is_multi_label = kind == "multi" or (kind == "auto" and gives_label_sets(images))
+    return _with_labels(images, is_multi_label=is_multi_label)
 
-    def require(images: AnnotatedImages) -> AnnotatedImages:
-        is_multi_label = options.labels == "multi" or (options.labels == "auto" and gives_label_sets(images))
-        return _with_labels(images, is_multi_label=is_multi_label)
 
-    splits = open_training_splits(options, split_file, kind="labels", require=require)
-    train = splits["train"]
+def refuse_one_class(train: AnnotatedImages, data: str) -> None:
+    """Refuse a training split all of whose images are of the one class that there is.
+
+    Raises:
+        DataError: Naming ``data``, as it was given, and the class.
+    """
     only = train.classes[0]
     if len(train.classes) == 1 and train.class_counts()[only] == len(train):
-        raise DataError(f"{options.data}: there is one class only, '{only}'; there is nothing to tell apart.")
-    return splits
+        raise DataError(f"{data}: there is one class only, '{only}'; there is nothing to tell apart.")
 
 
 def gives_label_sets(images: AnnotatedImages) -> bool:
@@ -45,15 +51,15 @@ def _with_labels(images: AnnotatedImages, *, is_multi_label: bool) -> AnnotatedI
     return images
 
 
-def open_for_model(model: str, options: EvaluateOptions) -> AnnotatedImages:
+def open_for_model(trained: Trained, options: EvaluationOptions) -> AnnotatedImages:
     """Open the split to evaluate a model on, with the kind of labels that the model gives.
 
     Raises:
         DataError: As ``open_model_split``.
     """
-    is_multi_label = read_description(model)[1]["readout"] == "sigmoid"
+    is_multi_label = trained.description["readout"] == "sigmoid"
     require = partial(_with_labels, is_multi_label=is_multi_label)
-    return open_model_split(model, options, kind="labels", require=require)
+    return open_model_split(trained, options, kind="labels", require=require)
 
 
 def open_split(options: EvaluateOptions) -> AnnotatedImages:

@@ -7,10 +7,14 @@ from ...backbones.errors import did_you_mean
 from ...datasets import AnnotatedImages, DataError
 from ...datasets.coco_numbers import number_classes
 from ..card import Card
-from ..commands import evaluate_split
+from ..commands import OpenedSplit, evaluate_split
+from ..config import EvaluationOptions
 from ..evaluation import Evaluation
 from ..model_file import load_trained
+from ..opening import Trained
 from ..outputs import IMAGES, PREDICTIONS, RESULTS, output_folder
+from ..shell import quoted
+from ..task import Task
 from .coco_results import COCO_RESULTS, write_results
 from .metrics import DetectionEvaluator
 from .opening import open_for_model
@@ -29,22 +33,36 @@ def run_evaluation(options: EvaluateOptions) -> Card:
     where = output_folder(options.output, RESULTS, IMAGES, *PREDICTIONS, COCO_RESULTS, overwrite=options.overwrite)
     assert options.model is not None
     task, backbone = load_trained(options.model, task="detection")
+    opened = open_evaluation(task, Trained.read(options.model), options)
+    return evaluate_split(task, opened, options, where=where, backbone=backbone)
+
+
+def open_evaluation(task: Task, trained: Trained, options: EvaluationOptions) -> OpenedSplit:
+    """Open the split to evaluate a model on, and let the evaluator measure what the data say.
+
+    Args:
+        task: What is evaluated.
+        trained: The data that it was trained on.
+        options: The data set and the split.
+
+    Raises:
+        DataError: For data that can't be used.
+    """
     has_masks = task.description["head"]["name"] == "mask_rcnn"
-    images = open_for_model(options.model, options, with_regions=has_masks)
+    images = open_for_model(trained, options, with_regions=has_masks)
     assert isinstance(task.evaluator, DetectionEvaluator)
     if any(record.targets["objects"].sets for record in images.records):
         task.evaluator.measures_wider = True  # of a model that was trained without the lists, or on other data
     ids = number_classes(task.description["classes"], images.numbers or task.description["numbers"])
-
     _refuse_unknown(images, task.description["classes"], options)
 
     def write(folder: Path, evaluation: Evaluation) -> None:
         write_results(folder, evaluation.predictions, images, ids)
 
-    return evaluate_split(task, images, options, where=where, backbone=backbone, write=write)
+    return OpenedSplit(images, write=write)
 
 
-def _refuse_unknown(images: AnnotatedImages, classes: Sequence[str], options: EvaluateOptions) -> None:
+def _refuse_unknown(images: AnnotatedImages, classes: Sequence[str], options: EvaluationOptions) -> None:
     """Refuse data with objects of classes that a model can't find.
 
     Raises:
@@ -58,5 +76,5 @@ def _refuse_unknown(images: AnnotatedImages, classes: Sequence[str], options: Ev
     raise DataError(
         f"{options.data} has {noun} that the model doesn't know: {', '.join(map(repr, unknown[:_NAMED]))}. It knows "
         f"{', '.join(classes[:_NAMED])}.{did_you_mean(unknown[0], classes)} Rename them in the data, or train on these "
-        f"data from this model's trunk: --weights {options.model}"
+        f"data from this model's trunk: --weights {quoted(str(options.model))}"
     )

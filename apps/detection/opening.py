@@ -2,49 +2,43 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 from ...datasets import AnnotatedImages, DataError, Record
 from ...datasets.regions import missing_region
-from ..opening import Require, open_model_split, open_training_splits
-from .options import EvaluateOptions, TrainOptions
+from ..config import EvaluationOptions
+from ..opening import Trained, open_model_split
 
 _LISTED = 5
 """So many faults stand in one message."""
 
 
-def open_for_training(options: TrainOptions, split_file: Path) -> dict[str, AnnotatedImages]:
-    """Return the training and the validation split, with regions only where the head learns masks.
-
-    Raises:
-        DataError: Also if a split has no objects, or ``mask_rcnn`` is to learn from objects without regions.
-    """
-    prepare = _preparation(with_regions=options.head == "mask_rcnn")
-    return open_training_splits(options, split_file, kind="objects", require=prepare)
-
-
-def open_for_model(model: str, options: EvaluateOptions, *, with_regions: bool = False) -> AnnotatedImages:
+def open_for_model(trained: Trained, options: EvaluationOptions, *, with_regions: bool = False) -> AnnotatedImages:
     """Open the split to evaluate a model on.
 
     Args:
-        model: Its folder.
+        trained: The data that the model was trained on.
         options: Of the evaluation.
         with_regions: Whether masks are evaluated.
 
     Raises:
         DataError: As ``open_model_split``; or masks are evaluated and an object has no region.
     """
-    return open_model_split(model, options, kind="objects", require=_preparation(with_regions=with_regions))
+    return open_model_split(trained, options, kind="objects", require=partial(prepare, with_regions=with_regions))
 
 
-def _preparation(*, with_regions: bool) -> Require:
-    """Return what makes of a split what a head takes: the same for training and evaluation, whose data are compared."""
+def prepare(images: AnnotatedImages, *, with_regions: bool) -> AnnotatedImages:
+    """Return what a head takes of a split: the same for training and evaluation, whose data are compared.
 
-    def prepare(images: AnnotatedImages) -> AnnotatedImages:
-        found = require_objects(images)
-        return require_regions(found) if with_regions else without_regions(found)
+    Args:
+        images: The split.
+        with_regions: Whether masks are learned or evaluated.
 
-    return prepare
+    Raises:
+        DataError: If there are no objects, or masks are wanted and an object has no region.
+    """
+    found = require_objects(images)
+    return require_regions(found) if with_regions else without_regions(found)
 
 
 def require_objects(images: AnnotatedImages) -> AnnotatedImages:

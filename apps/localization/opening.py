@@ -1,37 +1,33 @@
 """Opening the data set of a localization command."""
 
-from pathlib import Path
-
 from ...datasets import AnnotatedImages, DataError, require_labels
-from ..opening import open_model_split, open_training_splits
-from .options import EvaluateOptions, TrainOptions
+from ..config import EvaluationOptions
+from ..opening import Trained, open_model_split
+from .options import TrainOptions
 
 
-def open_for_training(options: TrainOptions, split_file: Path) -> dict[str, AnnotatedImages]:
-    """Return the training and the validation split.
+def refuse_one_class(train: AnnotatedImages, options: TrainOptions) -> None:
+    """Refuse a training split with one class for a head that learns from labels alone.
 
-    One class alone will do for ``--head regression``: what is learned is where it is.
+    It will do for ``--head regression``: what is learned is where it is.
 
     Raises:
-        DataError: Also if labels are all there is to learn from, and they are all the same.
+        DataError: Naming the class.
     """
-    splits = open_training_splits(options, split_file, kind="boxes", require=require_boxes)
-    classes = splits["train"].classes
-    if options.head == "cam" and len(classes) == 1:
+    if options.head == "cam" and len(train.classes) == 1:
         raise DataError(
-            f"{options.data}: there is one class only, '{classes[0]}', and --head cam learns from telling classes "
-            "apart. Use --head regression, which learns from the boxes."
+            f"{options.data}: there is one class only, '{train.classes[0]}', and --head cam learns from telling "
+            "classes apart. Use --head regression, which learns from the boxes."
         )
-    return splits
 
 
-def open_for_model(model: str, options: EvaluateOptions) -> AnnotatedImages:
+def open_for_model(trained: Trained, options: EvaluationOptions) -> AnnotatedImages:
     """Open the split to evaluate a model on.
 
     Raises:
         DataError: As ``open_model_split``.
     """
-    return open_model_split(model, options, kind="boxes", require=require_boxes)
+    return open_model_split(trained, options, kind="boxes", require=require_boxes)
 
 
 def require_boxes(images: AnnotatedImages) -> AnnotatedImages:

@@ -2,40 +2,45 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from typing import Literal
 
 from ...datasets import BACKGROUND, AnnotatedImages, DataError, DrawnMask, MaskFile, Record
-from ..opening import open_model_split, open_training_splits
-from .options import EvaluateOptions, TrainOptions
+from ..config import EvaluationOptions
+from ..opening import Trained, open_model_split
 
 
-def open_for_training(options: TrainOptions, split_file: Path) -> dict[str, AnnotatedImages]:
-    """Return the training and the validation split, with masks of the kind that the options or the data say.
+def require_kind(images: AnnotatedImages, kind: Literal["auto", "single", "multi"]) -> AnnotatedImages:
+    """Return the data set with masks that give each pixel one class, or any number of them.
+
+    Args:
+        images: The data set.
+        kind: Which of the two; ``auto``: as the masks are.
 
     Raises:
-        DataError: Naming the first image without a mask; or if there is nothing to tell apart, or masks are of another
-            kind.
+        DataError: The masks are of the other kind.
     """
-
-    def require(images: AnnotatedImages) -> AnnotatedImages:
-        is_multi_label = options.labels == "multi" or (options.labels == "auto" and gives_class_masks(images))
-        return with_masks(images, is_multi_label=is_multi_label)
-
-    splits = open_training_splits(options, split_file, kind="masks", require=require)
-    classes = splits["train"].classes
-    if len(classes) == 1 and not gives_class_masks(splits["train"]):
-        raise DataError(f"{options.data}: there is one class only, '{classes[0]}'; there is nothing to tell apart.")
-    return splits
+    is_multi_label = kind == "multi" or (kind == "auto" and gives_class_masks(images))
+    return with_masks(images, is_multi_label=is_multi_label)
 
 
-def open_for_model(model: str, options: EvaluateOptions, *, is_multi_label: bool) -> AnnotatedImages:
+def refuse_one_class(train: AnnotatedImages, data: str) -> None:
+    """Refuse masks all of whose pixels are of the one class that there is.
+
+    Raises:
+        DataError: Naming ``data``, as it was given, and the class.
+    """
+    if len(train.classes) == 1 and not gives_class_masks(train):
+        raise DataError(f"{data}: there is one class only, '{train.classes[0]}'; there is nothing to tell apart.")
+
+
+def open_for_model(trained: Trained, options: EvaluationOptions, *, is_multi_label: bool) -> AnnotatedImages:
     """Open the split to evaluate a model on, with masks of the kind that the model gives.
 
     Raises:
         DataError: As ``open_model_split``.
     """
     return open_model_split(
-        model, options, kind="masks", require=lambda images: with_masks(images, is_multi_label=is_multi_label)
+        trained, options, kind="masks", require=lambda images: with_masks(images, is_multi_label=is_multi_label)
     )
 
 

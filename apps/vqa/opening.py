@@ -2,32 +2,22 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from ...datasets import AnnotatedImages, DataError, Question
 from ...datasets.findings import count
-from ..opening import open_model_split, open_training_splits
+from ..config import EvaluationOptions
+from ..opening import Trained, open_model_split
 from ..vocabulary import Vocabulary
 from .consensus import best_answer
-from .options import EvaluateOptions, TrainOptions
 
 
-def open_for_training(options: TrainOptions, split_file: Path) -> dict[str, AnnotatedImages]:
-    """Return the training and the validation split.
-
-    Raises:
-        DataError: Also if no question of one of them has an answer.
-    """
-    return open_training_splits(options, split_file, kind="questions", require=require_answers)
-
-
-def open_for_model(model: str, options: EvaluateOptions) -> AnnotatedImages:
+def open_for_model(trained: Trained, options: EvaluationOptions) -> AnnotatedImages:
     """Open the split to evaluate a model on.
 
     Raises:
         DataError: As ``open_model_split``.
     """
-    return open_model_split(model, options, kind="questions", require=require_answers)
+    return open_model_split(trained, options, kind="questions", require=require_answers)
 
 
 def require_answers(images: AnnotatedImages) -> AnnotatedImages:

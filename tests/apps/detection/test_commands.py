@@ -12,6 +12,7 @@ from onetrunk.apps.cli import main
 from onetrunk.apps.detection import evaluation
 from onetrunk.apps.detection.opening import open_for_model
 from onetrunk.apps.evaluated_images import read_images
+from onetrunk.apps.opening import Trained
 from onetrunk.datasets import AnnotatedImages, Record, open_dataset
 from PIL import Image
 from pycocotools.coco import COCO
@@ -314,8 +315,8 @@ def test_faces_in_sets_are_measured_whatever_the_model_was_trained_on(
         objects = record.targets["objects"]
         return replace(record, targets={**record.targets, "objects": replace(objects, sets=(7,) * len(objects))})
 
-    def open_with_sets(model: str, options: detection.EvaluateOptions, **settings: bool) -> AnnotatedImages:
-        images = open_for_model(model, options, **settings)
+    def open_with_sets(trained: Trained, options: detection.EvaluateOptions, **settings: bool) -> AnnotatedImages:
+        images = open_for_model(trained, options, **settings)
         return replace(images, splits={"val": tuple(map(with_sets, images.records))})
 
     monkeypatch.setattr(evaluation, "open_for_model", open_with_sets)
