@@ -141,25 +141,13 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
     for column in next(iter(repeats.values()), {}):
         table.add_column(column)
     for name, row in card.metrics.items():
-        interval = f"{row['low']:.4f} to {row['high']:.4f}"
-        table.add_row(name, f"{row['value']:.4f}", interval, *repeats.get(name, {}).values())
+        table.add_row(name, *estimate_cells(row), *repeats.get(name, {}).values())
     console.print(table)
     for columns in _CLASS_COLUMNS:
         if rows := [row for row in card.per_class if columns.keys() <= row.keys()][:_CLASSES_SHOWN]:
             console.print(_class_table(rows, columns))
-    cost = card.cost
-    lines = [
-        f"trunk      {card.backbone['name']}, weights {card.backbone['weights']}",
-        f"parameters {cost['parameters']:,}"
-        + (f", {cost['trained_parameters']:,} of them trained" if cost["trained_parameters"] else ""),
-        f"cost       {cost['images_per_second']:.0f} images/s evaluated, {cost['peak_memory_mib']:.0f} MiB, "
-        f"{cost['seconds']:.1f} s",
-    ]
-    if frozen := card.backbone.get("frozen_fingerprint"):
-        part = _fixed_part(card.backbone["frozen"], card.backbone.get("tuned", "full"))
-        lines.append(f"frozen     proven: the SHA-256 of {part} is {frozen[:16]}… before and after")
-    skipped = card.samples["skipped"] + card.data.get("train", {}).get("skipped", 0)
-    if skipped:
+    lines = cost_lines(card.backbone, card.cost)
+    if skipped := count_skipped(card.samples, card.data):
         lines.append(f"skipped    {skipped} images that can't be read; the card lists them")
     for name, guess in card.details.get("baselines", {}).items():
         if isinstance(guess, dict):
@@ -173,6 +161,31 @@ def print_card(card: Card, *, where: Path | None = None) -> None:
         console.print(_sweep_table(card.sweep, card.split))
 
 
+def cost_lines(backbone: dict[str, Any], cost: dict[str, Any]) -> list[str]:
+    """Return what is printed of a card's trunk, parameters and cost, and of the proof that what is frozen stayed so."""
+    lines = [
+        f"trunk      {backbone['name']}, weights {backbone['weights']}",
+        f"parameters {cost['parameters']:,}"
+        + (f", {cost['trained_parameters']:,} of them trained" if cost["trained_parameters"] else ""),
+        f"cost       {cost['images_per_second']:.0f} images/s evaluated, {cost['peak_memory_mib']:.0f} MiB, "
+        f"{cost['seconds']:.1f} s",
+    ]
+    if frozen := backbone.get("frozen_fingerprint"):
+        part = _fixed_part(backbone["frozen"], backbone.get("tuned", "full"))
+        lines.append(f"frozen     proven: the SHA-256 of {part} is {frozen[:16]}… before and after")
+    return lines
+
+
+def count_skipped(samples: dict[str, Any], data: dict[str, Any]) -> int:
+    """Return how many images of the evaluated split and of the training split can't be read, by a card's facts."""
+    return int(samples["skipped"] + data.get("train", {}).get("skipped", 0))
+
+
+def estimate_cells(estimate: dict[str, float]) -> list[str]:
+    """Return a value and its interval as text."""
+    return [f"{estimate['value']:.4f}", f"{estimate['low']:.4f} to {estimate['high']:.4f}"]
+
+
 def _sweep_table(sweep: dict[str, Any], split: str) -> Table:
     """Return the values of each candidate and what they reached, the best one marked."""
     figure = f"{sweep['metric']} on {split}"
@@ -184,9 +197,8 @@ def _sweep_table(sweep: dict[str, Any], split: str) -> Table:
         elif row["value"] is None:
             cells += ["", "", str(row["epochs"]), "undefined"]
         else:
-            interval = f"{row['low']:.4f} to {row['high']:.4f}"
             mark = "best" if row["folder"] == sweep["best"] else ""
-            cells += [f"{row['value']:.4f}", interval, str(row["epochs"]), mark]
+            cells += [*estimate_cells(row), str(row["epochs"]), mark]
         table.add_row(*cells)
     return table
 
@@ -206,7 +218,7 @@ def _class_table(rows: list[dict[str, Any]], columns: dict[str, str]) -> Table:
 def _class_cells(figure: dict[str, float] | float | None) -> list[str]:
     """Return a class's figure, and its interval where it has one, as text; counts are whole numbers."""
     if isinstance(figure, dict):
-        return [f"{figure['value']:.4f}", f"{figure['low']:.4f} to {figure['high']:.4f}"]
+        return estimate_cells(figure)
     if figure is None:
         return ["-"]
     return [f"{figure:,}" if isinstance(figure, int) else f"{figure:.4f}"]

@@ -5,14 +5,27 @@
               (once)              +--> detection head -------> boxes
                                   +--> captioning, localization, vqa heads ...
 
-The heads are the apps' own. Each was trained on the same frozen trunk, can be put in without moving the others by one
-bit, and can be taken out and used alone.
+The heads are the apps' own, trained together, or each by itself on the same frozen trunk. One that was trained on a
+frozen trunk can be put in without moving the others by one bit; each can be taken out and used alone.
 
 ``from onetrunk.apps import multitask`` gives the commands as functions that take the same options as the command line:
 ``multitask.join(multitask.JoinOptions(models=["runs/labels", "runs/masks"], output="both"))``.
 """
 
-from .main import add, join, predict, take_out
-from .options import AddOptions, JoinOptions, PredictOptions, TakeOutOptions
+from .main import add, evaluate, join, predict, take_out, train
+from .options import AddOptions, EvaluateOptions, JoinOptions, PredictOptions, TakeOutOptions, TrainOptions
 
-__all__ = ["AddOptions", "JoinOptions", "PredictOptions", "TakeOutOptions", "add", "join", "predict", "take_out"]
+__all__ = [
+    "AddOptions",
+    "EvaluateOptions",
+    "JoinOptions",
+    "PredictOptions",
+    "TakeOutOptions",
+    "TrainOptions",
+    "add",
+    "evaluate",
+    "join",
+    "predict",
+    "take_out",
+    "train",
+]

@@ -5,10 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..cli import Command
-from .options import AddOptions, JoinOptions, PredictOptions, TakeOutOptions
+from .options import AddOptions, EvaluateOptions, JoinOptions, PredictOptions, TakeOutOptions, TrainOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from .card import MultiTaskCard
+
+
+def train(options: TrainOptions) -> MultiTaskCard:
+    """Train heads of several apps on one trunk; return the card with a row for each.
+
+    Raises:
+        UserError: For options, weights or data that can't be used; nothing was written over.
+        Interrupted: If a signal stopped the run; its message says how to go on.
+    """
+    from .together import run_training
+
+    return run_training(options)
+
+
+def evaluate(options: EvaluateOptions) -> MultiTaskCard:
+    """Evaluate all heads of a model in one pass over each data set; return the card with a row for each.
+
+    Raises:
+        UserError: For a model or data that can't be used.
+    """
+    from .evaluation import run_evaluation
+
+    return run_evaluation(options)
 
 
 def join(options: JoinOptions) -> Path:
@@ -59,6 +84,8 @@ def predict(options: PredictOptions) -> list[dict[str, Any]]:
 
 
 COMMANDS = {
+    "train": Command(train, TrainOptions, "train heads of several apps together on one trunk"),
+    "evaluate": Command(evaluate, EvaluateOptions, "evaluate all heads of a model in one pass"),
     "join": Command(join, JoinOptions, "make one model of several that were trained on the same frozen trunk"),
     "add": Command(add, AddOptions, "put one more head into a model; the others don't move by a bit"),
     "take-out": Command(take_out, TakeOutOptions, "write one head as an ordinary model of its app"),

@@ -1,32 +1,33 @@
 """The model of several apps, ready to be used: loaded, saved, and each head taken out of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...backbones import Backbone
 from ...backbones.errors import UserError, unknown
-from ...datasets import Batch
-from ..fast_trunk import FastTrunk
+from ...datasets import Batch, MixedBatch, split_batch
 from ..inputs import InputRecipe
 from ..model_file import rebuild_model, rebuild_task, rebuild_trunk
+from ..on_trunk import OnTrunk, TrainedPart
+from ..processes import share_buffers
 from ..task import Task
+from ..task_names import MULTITASK
 from .multi_head import MultiHead
 from .stored import TENSORS, TRUNK, HeadFacts, StoredHead, StoredModel, read_stored, write_stored
 
 
-class MultiTaskModel(pl.LightningModule):
+class MultiTaskModel(OnTrunk):
     """A trunk with the heads of several apps, each still the task of its app.
 
     Attributes:
-        multi_head: Trunk and heads.
+        heads: The heads by the names of their tasks.
         tasks: Of each head its app's task, with the trunk that all of them share: its evaluator, its description, and
             what it keeps of a prediction.
-        facts: Of each head what its app's own model file said.
+        facts: Of each head what its app's own model file said; a head that is still in training has none.
         folder: Where the model was loaded from.
         active: The tasks whose heads run.
     """
@@ -39,53 +40,103 @@ class MultiTaskModel(pl.LightningModule):
         Raises:
             UserError: If they were shown pictures in different ways, or read what the trunk doesn't give.
         """
-        super().__init__()
         inputs = {name: InputRecipe.from_dict(task.description["inputs"]) for name, task in tasks.items()}
-        self.multi_head = MultiHead(backbone, {name: task.head for name, task in tasks.items()}, inputs)
-        self.tasks = dict(tasks)  # no child modules: their parts are those of multi_head
+        multi_head = MultiHead(backbone, {name: task.head for name, task in tasks.items()}, inputs)
+        super().__init__(backbone, description={"task": MULTITASK, "inputs": multi_head.inputs.to_dict()})
+        self.heads = multi_head.heads
+        self.tasks = dict(tasks)  # no child modules: their parts are the trunk and the heads
         self.facts = dict(facts)
         self.folder = folder
         self.active: tuple[str, ...] = tuple(tasks)
 
     @property
-    def backbone(self) -> Backbone:
-        """The trunk."""
-        return self.multi_head.backbone
-
-    @property
     def inputs(self) -> InputRecipe:
         """How a picture comes onto the canvas."""
-        return self.multi_head.inputs
+        return InputRecipe.from_dict(self.description["inputs"])
 
     @property
-    def fast(self) -> FastTrunk | None:
-        """The trunk's inference form, once there is one."""
-        return self.multi_head.fast
+    def multi_head(self) -> MultiHead:
+        """Trunk and heads as a plain module."""
+        heads = {name: task.head for name, task in self.tasks.items()}
+        found = MultiHead(self.backbone, heads, dict.fromkeys(heads, self.inputs))
+        found.fast = self.fast
+        return found
 
-    @fast.setter
-    def fast(self, trunk: FastTrunk | None) -> None:
-        self.multi_head.fast = trunk
+    @property
+    def judged_by(self) -> Sequence[str]:
+        """The metric that judges each task, as it is logged."""
+        return [f"val_{name}_{task.evaluator.primary}" for name, task in self.tasks.items()]
 
-    def use_channels_last(self) -> None:
-        """Keep the trunk's convolutions, and the images it sees, in the channels-last memory format."""
-        self.multi_head.use_channels_last()
+    def choosing(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Return the mean of the tasks' metrics: what moves the trunk moves all heads."""
+        return {"": sum(figures[name] for name in self.judged_by) / len(self.tasks)}
+
+    def head_parts(self) -> list[TrainedPart]:
+        """Return the heads, each as a part of its own."""
+        return [
+            TrainedPart(f"heads.{name}", task.learning_rate, task.optim.weight_decay, _trained(self.heads[name]))
+            for name, task in self.tasks.items()
+        ]
 
     def forward(self, batch: Batch) -> dict[str, Any]:
         """Return the output of each active head for a batch of images; the trunk runs once."""
-        return self.multi_head(self._normal(batch), dict.fromkeys(self.active, batch.context))  # type: ignore[no-any-return]
+        features = self.features(batch)
+        return {name: self.heads[name](self._read_by(name, features), batch.context) for name in self.active}
 
     def predict_step(self, batch: Batch, batch_index: int) -> list[dict[str, Any]]:
         """Return for each image a row with the row that each active task predicts, by task; the trunk runs once."""
-        features = self.multi_head.features(self._normal(batch)) if batch.size else {}
+        features = self.features(batch) if batch.size else None
         rows: dict[str, Sequence[dict[str, Any]]] = {}
         for name in self.active:
-            own = self.multi_head.read_by(name, features) if batch.size else {}
+            own = {} if features is None else self._read_by(name, features)
             rows[name] = self.tasks[name].predict_step(replace(batch, images=None, features=own), batch_index)
         return [dict(zip(rows, each, strict=True)) for each in zip(*rows.values(), strict=True)]
 
-    def _normal(self, batch: Batch) -> Tensor:
-        assert batch.images is not None
-        return self.backbone.preprocessing.normalize(batch.images)
+    def on_validation_epoch_start(self) -> None:
+        """Start each evaluation with nothing kept, and with the same statistics in every process."""
+        for name in self.active:
+            self.tasks[name].begin_evaluation(is_brief=self.trainer.state.fn == "fit")
+        share_buffers(self)
+
+    def validation_step(self, batch: MixedBatch, batch_index: int) -> None:
+        """Let each task keep its evaluator's rows of the pictures that it knows; the trunk runs once a picture."""
+        for part in batch.batches.values():
+            for name, own in self.own_batches(part):
+                self.tasks[name].validation_step(own, batch_index)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of each task under its name, and outside of training keep their evaluations.
+
+        Raises:
+            UserError: If outputs or losses of one aren't finite, or its metric is undefined.
+        """
+        epoch = self.current_epoch + 1 if self.trainer.state.fn == "fit" else None
+        for name in self.active:
+            try:
+                figures = self.tasks[name].end_evaluation(epoch=epoch)
+            except UserError as error:
+                raise type(error)(f"{name}: {error}") from error
+            self.log_dict({f"val_{name}_{figure}": value for figure, value in figures.items()})
+
+    def own_batches(self, batch: Batch) -> Iterator[tuple[str, Batch]]:
+        """Yield the batch of each active task that knows any of a batch's pictures, with what its head reads of them.
+
+        The trunk runs once; a head that is asked nothing isn't run.
+        """
+        known = {*batch.known, *(task for bad in batch.skipped for task in bad.tasks)}
+        active = [name for name in self.active if name in known]
+        features = self.features(batch) if batch.size and active else {}
+        for name in active:
+            own = split_batch(batch, name)
+            if own.size:
+                read = self._read_by(name, features)
+                if own.size < batch.size:
+                    read = {level: values[batch.known[name]] for level, values in read.items()}
+                own = replace(own, features=read, context=replace(own.context, canvas=batch.context.canvas))
+            yield name, own
+
+    def _read_by(self, name: str, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {level: features[level] for level in self.tasks[name].head.levels}
 
     def take_out(self, name: str) -> Task:
         """Return a task with a trunk of its own, as loading its app's own model would give it.
@@ -112,6 +163,10 @@ class MultiTaskModel(pl.LightningModule):
 
     def _stored_head(self, name: str) -> StoredHead:
         return StoredHead(str(self.folder), self.facts[name], self.tasks[name].head.state_dict())
+
+
+def _trained(head: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in head.parameters() if parameter.requires_grad]
 
 
 def trunk_of(facts: HeadFacts, trunk: Mapping[str, Tensor], *, folder: Path) -> dict[str, Tensor]:

@@ -1,10 +1,16 @@
 """The options of the multitask commands; what all apps share is in ``apps/config.py``."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Literal
 
-from ...backbones.errors import UserError
-from ..config import CheckedOptions, PredictionOptions
-from ..option_checks import check_effect, check_range
+from ...backbones.errors import UserError, unknown
+from ..config import CheckedOptions, EvaluationOptions, PredictionOptions, TrainingOptions, ZoomOptions
+from ..option_checks import check_effect, check_range, is_default, may_be_several
+from ..task_names import TASKS
+
+Aggregation = Literal["none", "aligned_mtl", "config", "graddrop", "gradvac", "imtlg", "mgda", "pcgrad", "upgrad"]
 
 
 @dataclass(kw_only=True)
@@ -92,3 +98,162 @@ class PredictOptions(PredictionOptions):
         check_range(self, "threshold", "opacity", most=1)
         if not all(text.strip() for text in self.questions):
             raise UserError('A question has no words. Ask something: --questions "What is on the table?"')
+
+
+@dataclass(kw_only=True)
+class BalanceOptions(CheckedOptions):
+    """How the tasks' losses move a trunk that isn't frozen."""
+
+    weights: list[float] | None = None
+    """What each task's loss is multiplied with, in the order of --tasks; unset: 1 for each."""
+    method: Literal["fixed", "uncertainty", "dwa"] = "fixed"
+    """Besides these weights: none, uncertainties that are trained along (Kendall 2018), or the dynamic weight average,
+    which favours tasks whose loss falls slowly (Liu 2019)."""
+    temperature: float = 2.0
+    """Of dwa: how even the weights are; Liu 2019 has 2."""
+    aggregation: Aggregation = "none"
+    """How the trunk's gradients of several tasks become one: none adds them up; the others are torchjd's, such as
+    pcgrad (Yu 2020), mgda (Desideri 2012) and upgrad (Quinton 2024)."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        super().__post_init__()
+        if self.weights is not None and not all(0 < weight < inf for weight in self.weights):
+            raise UserError(f"--balance.weights takes numbers above 0, not {_words(self.weights)}.")
+        if self.temperature <= 0:
+            raise UserError(f"--balance.temperature takes a number above 0, not {self.temperature:g}.")
+        check_effect(self, "temperature", has_effect=self.method == "dwa", needs="--balance.method dwa")
+
+
+@dataclass(kw_only=True)
+class JointAugmentOptions(ZoomOptions):
+    """Random changes to pictures that several tasks share; none by default, for not every task bears each of them."""
+
+    flip: float = 0.0
+    """The probability of a mirror image, in which left is right for captions and questions too."""
+    min_zoom: float = 1.0
+    """How small a picture may become, as a share of the size that evaluation gives it; the rest is padding."""
+    max_zoom: float = 1.0
+    """How large it may become; a random part of the canvas's size is shown then. 1 and 1: no change of size."""
+
+
+@dataclass(kw_only=True)
+class TrainOptions(TrainingOptions):
+    """Train heads of several apps on one trunk."""
+
+    data: str = ""
+    """The data set of all tasks that don't name one of their own under --task-options."""
+    tasks: list[str] = field(default_factory=list)
+    """The apps whose heads are trained; unset: those of --task-options."""
+    task_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of each task what differs: its data, and any option of its app's train command that is the head's alone, such as
+    {"segmentation": {"data": "camvid/", "head": "unet", "learning_rate": 0.002}}; best written in a --config file."""
+    resize: Literal["pad", "stretch"] = "pad"
+    """How a picture comes onto the canvas, for all tasks: fit and pad, or stretch."""
+    mix: Literal["size", "sqrt", "weights"] = "size"
+    """How often each of several data sets is seen. size: each picture once an epoch; sqrt: in proportion to the square
+    roots of the numbers of pictures; weights: to --mix-weights. An epoch has as many steps as the most often drawn data
+    set has batches in it, and the others' are spread evenly over them."""
+    mix_weights: list[float] | None = None
+    """With --mix weights: one for each data set, in the order in which the tasks name them."""
+    alone: list[str] = field(default_factory=list)
+    """Runs of single tasks to compare with: the card says what training together changed, with an interval."""
+    augment: JointAugmentOptions = field(default_factory=JointAugmentOptions)
+    balance: BalanceOptions = field(default_factory=BalanceOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing, and what only a single task can have."""
+        super().__post_init__()
+        for task, own in self.task_options.items():
+            if not isinstance(own, Mapping):
+                raise UserError(
+                    f"--task-options: those of {task} are names with values, such as {{data: DIR}}, not {own!r}."
+                )
+        self.tasks = check_tasks(self.tasks or list(self.task_options), self.task_options)
+        if lacking := [task for task in self.tasks if not (self.data or self.task_options.get(task, {}).get("data"))]:
+            raise UserError(
+                f"No data for {', '.join(lacking)}. Give a data set for all tasks, --data DIR, or each its own under "
+                f"task_options in a --config file: {{{lacking[0]}: {{data: DIR}}}}"
+            )
+        check_effect(self, "mix_weights", has_effect=self.mix == "weights", needs="--mix weights")
+        if self.mix == "weights" and not self.mix_weights:
+            raise UserError("--mix weights takes a weight for each data set: --mix-weights 2 1")
+        weights = self.balance.weights
+        if weights is not None and len(weights) != len(self.tasks):
+            raise UserError(
+                f"--balance.weights takes one for each of {', '.join(self.tasks)}, not {len(weights)}: "
+                f"{_words(weights)}."
+            )
+        self._refuse_what_one_task_has()
+        self._refuse_idle_balance()
+
+    def _refuse_what_one_task_has(self) -> None:
+        if self.seeds is not None or self.folds is not None or self.fold is not None or self.sweep.is_asked_for:
+            raise UserError(
+                "--seeds, --folds and --sweep repeat the training of a single task. Leave them out, and start this "
+                "command once for each --seed."
+            )
+        if self.sampling != "shuffle":
+            raise UserError("--sampling balanced draws by the classes of a single task. Leave it out; see --mix.")
+        if may_be_several(self):
+            raise UserError(
+                f"--devices {self.devices} --num-nodes {self.num_nodes}: several tasks train in one process, for each step has other heads to run. "
+                "Leave it out."
+            )
+
+    def _refuse_idle_balance(self) -> None:
+        fields = ("weights", "method", "aggregation")
+        given = [name for name in fields if not is_default(self, f"balance.{name}")]
+        if given and self.freeze == "all":
+            raise UserError(
+                f"--balance.{given[0]}: the trunk is frozen, so that no task's loss moves what another one reads, and "
+                "there is nothing to balance. Leave it out, or train a part of the trunk: --freeze c3"
+            )
+
+
+@dataclass(kw_only=True)
+class EvaluateOptions(EvaluationOptions):
+    """Evaluate all heads of a model in one pass over each data set."""
+
+    data: str = ""
+    """The data set; unset: each task's own, on which it was trained."""
+    tasks: list[str] = field(default_factory=list)
+    """The tasks to evaluate; unset: all of the model's."""
+    alone: list[str] = field(default_factory=list)
+    """Runs or evaluations of single tasks to compare with."""
+
+    def __post_init__(self) -> None:
+        """Refuse an evaluation of nothing."""
+        super().__post_init__()
+        if self.model is None:
+            raise UserError("Give the model to evaluate: --model RUN.")
+        if self.tasks:
+            check_tasks(self.tasks, {})
+        if self.alone and self.output is None:
+            raise UserError("--alone compares what is written: add --output DIR.")
+
+
+def check_tasks(tasks: Sequence[str], named: Sequence[str] | dict[str, Any]) -> list[str]:
+    """Return the tasks that are asked for.
+
+    Args:
+        tasks: What was given.
+        named: Those of which more is said.
+
+    Raises:
+        UserError: For none, one that there isn't, one that is given twice, or more said of one that isn't asked for.
+    """
+    if not tasks:
+        raise UserError(f"Give the tasks: --tasks with some of {', '.join(TASKS)}.")
+    for task in (*tasks, *named):
+        if task not in TASKS:
+            raise unknown("task", task, TASKS)
+    if twice := next((task for task in tasks if tasks.count(task) > 1), None):
+        raise UserError(f"--tasks names {twice} twice, and a model has one head of an app.")
+    if idle := [task for task in named if task not in tasks]:
+        raise UserError(f"--task-options has options of {idle[0]}, which isn't among --tasks {' '.join(tasks)}.")
+    return list(tasks)
+
+
+def _words(numbers: Sequence[float]) -> str:
+    return " ".join(f"{number:g}" for number in numbers)

@@ -17,9 +17,10 @@ from ..console import wide_console
 from ..intervals import CONFIDENCE
 from ..processes import is_first
 from ..run_folder import RunFolder, changed_options, make_folder, replace_json
+from ..shell import quoted
 from .compare import figure_cells, metric_label
 from .comparison import Comparison, compare_judged
-from .judged import read_card, read_judged
+from .judged import list_tasks, read_card, read_judged
 from .options import GainOptions
 
 RANDOM, PROBE = "random", "probe"
@@ -60,6 +61,11 @@ def train_and_compare(options: GainOptions) -> list[Gain]:
     Of several processes only the first compares; the others return nothing.
     """
     run = RunFolder(Path(options.run))
+    if tasks := list_tasks(run.path):
+        raise UserError(
+            f"'{run.path}' holds the results of several tasks, and gain trains the recipe of a single one again. Weigh "
+            f"a head against a run that was trained alone: onetrunk runs compare RUN {quoted(run.path / tasks[0])}"
+        )
     card = read_card(run.path)
     if not run.holds_run:
         inner = f" Ask of one of them: {run.path / card.repeats['folders'][0]}" if card.repeats else ""
@@ -143,7 +149,7 @@ def _refuse_other_recipe(run: RunFolder, other: RunFolder, recipe: TrainingOptio
         hint = "To go on with it, leave out --device. Or train" if is_device else "Train"
         raise UserError(
             f"'{other.path}' was trained with other options: {'; '.join(differences)}. {hint} it anew: "
-            f"onetrunk runs gain {run.path} --overwrite"
+            f"onetrunk runs gain {quoted(run.path)} --overwrite"
         )
 
 
@@ -157,7 +163,7 @@ def _refuse_other_data(run: RunFolder, other: RunFolder) -> None:
     if (mine["train"]["fingerprint"], mine["fingerprint"]) != (others["train"]["fingerprint"], others["fingerprint"]):
         raise UserError(
             f"'{other.path}' was trained on other data than '{run.path}'; did the data change? Restore them or train "
-            f"the run itself again, then: onetrunk runs gain {run.path} --overwrite"
+            f"the run itself again, then: onetrunk runs gain {quoted(run.path)} --overwrite"
         )
 
 

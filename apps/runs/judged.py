@@ -17,6 +17,7 @@ from ..intervals import Measure
 from ..outputs import RESULTS
 from ..repeats import mean_measure, run_images
 from ..run_folder import RunFolder
+from ..task_names import MULTITASK
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,7 @@ def read_judged(path: Path) -> Judged:
         UserError: If the folder holds no results, or not the images that they came from.
     """
     card = read_card(path)
-    read = []
-    for file in run_images(path, card):
-        if not file.is_file():
-            raise UserError(f"'{file}' is missing, so '{path}' can't be compared. Evaluate the model: --output DIR.")
-        read.append(read_images(file))
+    read = [read_images(file) for file in find_images(path, card)]
     parts = tuple(images for images, _ in read)
     names = parts[0].names
     if any(part.names != names or other_contents(part.contents, parts[0].contents).any() for part in parts):
@@ -95,6 +92,19 @@ def read_judged(path: Path) -> Judged:
         twice = next(name for place, name in enumerate(names) if name in names[:place])
         raise UserError(f"'{path}' has two images called '{twice}', so images can't be matched by their names.")
     return Judged(path, card, names, parts, read[0][1])
+
+
+def find_images(path: Path, card: Card) -> list[Path]:
+    """Return the files with the images of a folder, of which nothing is read.
+
+    Raises:
+        UserError: If one is missing.
+    """
+    files = run_images(path, card)
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"'{file}' is missing, so '{path}' can't be compared. Evaluate the model: --output DIR.")
+    return files
 
 
 def other_contents(first: NDArray[np.uint64] | None, second: NDArray[np.uint64] | None) -> NDArray[np.bool_]:
@@ -108,7 +118,8 @@ def read_card(path: Path) -> Card:
     """Return the card in a folder.
 
     Raises:
-        UserError: If there is none, saying what the folder is instead, or if it is damaged.
+        UserError: If there is none, saying what the folder is instead, if it is that of several tasks, or if it is
+            damaged.
     """
     file = path / RESULTS
     if path.is_file():
@@ -121,7 +132,19 @@ def read_card(path: Path) -> Card:
         if RunFolder(path).holds_run:
             raise UserError(f"The run in '{path}' isn't finished. Go on with its command and --resume.")
         raise UserError(f"'{path}' holds no {RESULTS}: neither a finished run nor an evaluation with --output.")
+    if tasks := list_tasks(path):
+        inner = ", ".join(str(path / name) for name in tasks)
+        raise UserError(f"'{path}' holds the results of several tasks; name the folder of one of them: {inner}")
     try:
         return Card.read(file)
     except (ValueError, TypeError, json.JSONDecodeError) as error:
         raise UserError(f"'{file}' is damaged: {error}") from error
+
+
+def list_tasks(path: Path) -> tuple[str, ...]:
+    """Return the tasks of a folder with the card of several, each in a folder of its own; of any other folder none."""
+    try:
+        card = json.loads((path / RESULTS).read_text(encoding="utf-8"))
+        return tuple(card["tasks"].keys()) if card["task"] == MULTITASK else ()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # whatever it is, it isn't such a card
+        return ()

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,10 @@ from rich.table import Table
 from ...backbones.errors import UserError
 from ..card import Card
 from ..console import wide_console
+from ..multitask.card import MultiTaskCard
 from ..run_folder import RunFolder, read_app, read_config
+from ..task_names import MULTITASK
+from .judged import list_tasks
 from .options import ListOptions
 
 FINISHED = "finished"
@@ -63,7 +66,8 @@ def list_and_print(options: ListOptions) -> list[Row]:
     folder = Path(options.folder)
     if not folder.is_dir():
         raise UserError(f"There is no folder '{folder}'. Name the one that holds runs: onetrunk runs list FOLDER")
-    rows = sorted((_read_row(path) for path in _find_runs(folder)), key=lambda row: row.changed, reverse=True)
+    found = (row for path in _find_runs(folder) for row in _read_rows(path))
+    rows = sorted(found, key=lambda row: row.changed, reverse=True)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False))
     elif rows:
@@ -74,7 +78,7 @@ def list_and_print(options: ListOptions) -> list[Row]:
 
 
 def _find_runs(folder: Path) -> Iterator[Path]:
-    """Return the folders with a run, or with the card of several."""
+    """Return the folders with a run, or with the card of several runs or tasks."""
     for place, inner, files in os.walk(folder):
         inner[:] = sorted(name for name in inner if name not in _INNER)
         path = Path(place)
@@ -85,24 +89,40 @@ def _find_runs(folder: Path) -> Iterator[Path]:
 def _speaks_of_several(path: Path) -> bool:
     try:
         card = json.loads(RunFolder(path).card.read_text(encoding="utf-8"))
-        return bool(card.get("repeats") or card.get("sweep"))
-    except (OSError, ValueError, AttributeError):  # whatever it is, it isn't the card of several runs
+        return bool(card.get("repeats") or card.get("sweep") or card.get("task") == MULTITASK)
+    except (OSError, ValueError, AttributeError):  # whatever it is, it isn't the card of several
         return False
 
 
-def _read_row(path: Path) -> Row:
+def _read_rows(path: Path) -> list[Row]:
+    """Return the row of a run, or one for each task of a model with several heads."""
     run = RunFolder(path)
     written = max(file.stat().st_mtime for file in (run.config, run.log, run.last, run.card) if file.is_file())
     changed = datetime.fromtimestamp(written).astimezone().isoformat(timespec="seconds")
     try:
-        row = _finished_row(path, Card.read(run.card)) if run.is_finished else _unfinished_row(run)
+        rows = _finished_rows(run) if run.is_finished else [_unfinished_row(run)]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error, yaml.YAMLError) as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        row = {"state": f"broken: {run.card if run.is_finished else run.config} ({reason})"}
-    return Row(path=str(path), changed=changed, **row)
+        rows = [{"state": f"broken: {run.card if run.is_finished else run.config} ({reason})"}]
+    return [Row(**{"path": str(path), "changed": changed, **row}) for row in rows]
 
 
-def _finished_row(path: Path, card: Card) -> dict[str, Any]:
+def _finished_rows(run: RunFolder) -> list[dict[str, Any]]:
+    """Return what the card says, for each of its tasks under the folder that commands take for it."""
+    if not list_tasks(run.path):
+        return [_finished_row(Card.read(run.card))]
+    card = MultiTaskCard.read(run.card)
+    done = FINISHED if run.holds_run else f"evaluated on {card.split}"
+    about = {"state": f"{done}, one of {len(card.tasks)} tasks" if len(card.tasks) > 1 else done}
+    rows = []
+    for name, each in card.cards.items():
+        # a metric without a value on these images is no damage, and the other tasks have theirs
+        known = each if each.primary in each.metrics else replace(each, metrics={}, primary="")
+        rows.append({**_finished_row(known), "path": str(run.path / name), "metric": each.primary, **about})
+    return rows
+
+
+def _finished_row(card: Card) -> dict[str, Any]:
     metric = card.primary or next(iter(card.metrics), "")
     figures = card.metrics[metric] if metric else {}
     many = f", {len(card.repeats['folders'])} {card.repeats['over']}s" if card.repeats else ""
@@ -122,9 +142,11 @@ def _finished_row(path: Path, card: Card) -> dict[str, Any]:
 
 
 def _unfinished_row(run: RunFolder) -> dict[str, Any]:
-    config = read_config(run)
+    config, app = read_config(run), read_app(run)
+    if app == MULTITASK:  # each of its tasks may have data of its own, and a trunk may come with a model
+        config = {"backbone": "", "weights": "", "freeze": "", **config, "data": ""}
     return {
-        "task": read_app(run),
+        "task": app,
         "data": config["data"],
         "trunk": config["backbone"],
         "weights": config["weights"],

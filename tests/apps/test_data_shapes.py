@@ -58,9 +58,58 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     assert (tmp_path / "shapes" / "images" / "train" / "000001.jpg").is_file()
 
 
+@pytest.mark.parametrize("given", [".", "../here"])
+def test_the_current_folder_is_filled_and_stays_itself(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    itself = here.stat().st_ino
+    assert main(_command(Path(given), *SMALL)) == 0
+    assert capsys.readouterr().out == f"{given}: 7 train, 2 val, 1 test images\n"
+    before = _files(here)
+    assert before.keys() >= {".onetrunk-shapes", "images/train/000001.jpg"}
+    assert main(_command(Path(given), *SMALL, "--seed", "1")) == 2
+    assert _files(here) == before
+    assert main(_command(Path(given), *SMALL, "--seed", "1", "--overwrite")) == 0
+    after = _files(Path.cwd())
+    assert after.keys() == before.keys()
+    assert after != before
+    assert here.stat().st_ino == itself
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_a_mounted_folder_is_answered_with_what_to_do(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my disk").mkdir()
+
+    def rename(path: Path, target: Path) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "rename", rename)
+    assert main(_command(tmp_path / "my disk", *SMALL)) == 2
+    said = "Device or resource busy. If a disk is mounted there, choose a new folder in it: --output "
+    assert f"{said}'{tmp_path / 'my disk' / 'shapes'}'." in capsys.readouterr().err
+    assert not list((tmp_path / "my disk").iterdir())
+
+
+@pytest.mark.parametrize("size", [0, -3, 1025])
+def test_digits_of_no_size_are_one_line_and_leave_nothing(tmp_path: Path, capsys: Captured, size: int) -> None:
+    assert main(_command(tmp_path / "digits", "--size", str(size), what="digits")) == 2
+    said = f"onetrunk: Digits of {size} x {size} pixels can't be written: choose a size from 1 to 1,024.\n"
+    assert capsys.readouterr().err == said
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--images", "0"], "write 10 or more"),
+        (["--images", "-4"], "write 10 or more"),
+        (["--size", "0"], "choose a size from 64 to 1,024"),
+        (["--size", "-64"], "choose a size from 64 to 1,024"),
         (["--images", "9"], "write 10 or more"),
         (["--size", "32"], "choose a size from 64 to 1,024"),
         (["--seed", "-1"], "choose a whole number, 0 or more"),

@@ -1,5 +1,7 @@
 """A run of each app, all on one frozen trunk and one canvas, and the model that has the heads of all."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +15,8 @@ from onetrunk.apps.localization.options import HeadOptions
 from onetrunk.apps.localization.task import build_task as localize
 from onetrunk.apps.model_file import save_model
 from onetrunk.backbones import build_backbone
+from safetensors.torch import load_file
+from torch import Tensor
 
 COMMON = (
     "--backbone timm/test_resnet --weights none --freeze all --image-size 64 96 --resize pad --epochs 1 --batch-size 8 "
@@ -85,4 +89,59 @@ def write_model(
     facts = {"name": backbone.name, "weights": "none", "fingerprint_after": backbone.fingerprint()}
     card: Any = type("Card", (), {"backbone": facts, "data": {}, "metrics": {}})()
     save_model(folder, task, card)
+    return folder
+
+
+#: Of a training of several tasks on one canvas, and of each of them by itself.
+SMALL = (
+    "--backbone timm/test_resnet --weights none --image-size 64 --resize pad --batch-size 8 --workers 0 --device cpu "
+    "--learning-rate 0.01"
+)
+#: Of a task whose pictures look the same in each epoch.
+PLAIN = {"flip": 0.0, "min_scale": 1.0}
+
+
+def train_together(run: Path, task_options: dict[str, Any], words: str = "", *, code: int = 0) -> Path:
+    """Train heads together; return the run's folder."""
+    given = ["--task-options", json.dumps(task_options), "--output", str(run)]
+    assert main(["multitask", "train", *SMALL.split(), *given, *words.split()]) == code
+    return run
+
+
+def heads_of(run: Path) -> dict[str, dict[str, Tensor]]:
+    """The tensors of each head of a model, by task."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in load_file(run / "model" / "model.safetensors").items():
+        if name.startswith("heads."):
+            _, task, own = name.split(".", 2)
+            found.setdefault(task, {})[own] = tensor
+    return found
+
+
+def card_of(run: Path) -> dict[str, Any]:
+    """What a run's results.json holds."""
+    return json.loads((run / "results.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A superset of 17 train, 4 val and 3 test pictures with every kind of annotation."""
+    folder = tmp_path_factory.mktemp("scenes") / "shapes"
+    assert main(["data", "shapes", "--output", str(folder), "--images", "24", "--size", "64"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def partial_shapes(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, but labels are known of five of the pictures to train on, one of each class."""
+    folder = tmp_path_factory.mktemp("scenes") / "partial"
+    shutil.copytree(shapes, folder)
+    file = folder / "annotations" / "superset_train.json"
+    content = json.loads(file.read_text())
+    content["labels"] = list({row["label"]: row for row in content["labels"]}.values())
+    labelled = {row["image_id"] for row in content["labels"]}
+    for image in content["images"]:
+        known = image.get("known", ["labels", "annotations", "captions", "qa"])
+        image["known"] = [key for key in known if key != "labels" or image["id"] in labelled]
+    file.write_text(json.dumps(content))
     return folder

@@ -235,7 +235,7 @@ def test_damaged_files_are_refused(pair: tuple[Path, Path], tmp_path: Path) -> N
     description = json.loads((pair[1] / "model.json").read_text())
     del description["backbone"]["fingerprint_after"]
     (pair[1] / "model.json").write_text(json.dumps(description))
-    with pytest.raises(UserError, match=r"damaged: model.json and model.safetensors don't go together; 'fingerprint_a"):
+    with pytest.raises(UserError, match=r"box.model.json' is damaged: 'backbone.fingerprint_after' is missing"):
         join(pair[1], pair[0], output=tmp_path / "joined")
 
 

@@ -1,6 +1,8 @@
 """A head is trained on the trunk of a model and put into it, in one command."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -86,7 +88,13 @@ def test_what_cannot_be_added_is_refused(
         ("freeze: none\nimage-size: [32]\nepochs: 2\n", "sets freeze, image-size, which the model and this command"),
         ("- epochs\n", "holds no options: write a line for each"),
         ("a: [", "can't be read"),
-        ("epoch: 3\n", r"Did you mean '--epochs'\?"),
+        ("epoch: 3\n", r"--training .*training\.yaml: Unknown option 'epoch'\. Did you mean '--epochs'\?"),
+        ("epochs: few\n", r"--training .*training\.yaml: --epochs takes a whole number, not 'few'"),
+        ("epochs: 0\n", r"--training .*training\.yaml: --epochs takes 1 or more, not 0"),
+        (
+            "config: other.yaml\n",
+            r"--training .*training\.yaml names another file by 'config', .* Write the options",
+        ),
     ],
 )
 def test_the_file_leaves_alone_what_is_given(content: str, message: str, model: Path, tmp_path: Path) -> None:
@@ -99,6 +107,44 @@ def test_the_file_leaves_alone_what_is_given(content: str, message: str, model: 
     )
     with pytest.raises(UserError, match=message):
         multitask.add(options)
+
+
+def test_a_head_that_reads_deeper_than_the_trunk_goes_is_answered_with_what_to_do(
+    pictures: Path, tmp_path: Path
+) -> None:
+    shallow = write_model(tmp_path / "my box", "localization")
+
+    def refused() -> str:
+        options = multitask.AddOptions(
+            model=str(shallow), task="classification", data=str(pictures), output=str(tmp_path / "the out")
+        )
+        with pytest.raises(UserError) as caught:
+            multitask.add(options)
+        assert not (tmp_path / "the out").exists()
+        return str(caught.value)
+
+    assert re.search(
+        r"^The trunk of '.*my box' was kept only as far as its heads read it, to c3, and the head of classification "
+        r"reads deeper levels\. Its values aren't those of published weights, .* train all heads anew on one trunk",
+        refused(),
+    )
+    description = json.loads((shallow / "model.json").read_text())
+    before = description["backbone"]["fingerprint_after"]
+    description["backbone"] |= {"weights": "imagenet", "fingerprint_before": before}
+    (shallow / "model.json").write_text(json.dumps(description))
+    found = re.search(
+        r"Train the head on the weights that the trunk is from: onetrunk (?P<train>.*)\. Then put it in: onetrunk "
+        r"(?P<add>.*)$",
+        refused(),
+    )
+    assert found is not None
+    assert shlex.split(found["train"]) == [
+        *("classification", "train", "--backbone", "timm/test_resnet", "--weights", "imagenet", "--freeze", "all"),
+        *("--image-size", "64", "64", "--resize", "pad", "--channels", "3", "--data", str(pictures), "--output", "RUN"),
+    ]
+    assert shlex.split(found["add"]) == [
+        *("multitask", "add", "--model", str(shallow), "--head", "RUN", "--output", str(tmp_path / "the out"))
+    ]
 
 
 def test_a_canvas_that_the_app_does_not_know_is_refused(tmp_path: Path) -> None:

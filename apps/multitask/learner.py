@@ -1,0 +1,252 @@
+"""Heads of several apps that are trained on one trunk, each with a schedule, clipping and an end of its own."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from ...backbones import Backbone
+from ...datasets import MixedBatch
+from ...datasets.findings import count
+from ..on_trunk import TrainedPart
+from ..schedule import RatePlan, accumulated, set_momentum
+from ..task import Task, explaining_single_values
+from .balance import Balance, Term, backward_aggregated
+from .model import MultiTaskModel
+from .options import BalanceOptions
+
+_TRUNK, _BALANCE = "trunk", "balance"
+
+
+@dataclass(frozen=True)
+class HeadPlan:
+    """How the head of a task is trained.
+
+    Attributes:
+        steps: Optimizer steps an epoch in which pictures of its data set are seen.
+        clip_norm: The largest norm of its gradients; None for no clipping.
+        patience: After how many epochs that brought nothing better it isn't trained any more; None for never.
+    """
+
+    steps: int
+    clip_norm: float | None = None
+    patience: int | None = None
+
+
+class MultiTaskLearner(MultiTaskModel):
+    """A model in training.
+
+    A task that knows none of a step's pictures isn't run: its parameters have no gradients, so that the optimizer
+    leaves them and what it remembers of them alone (zero gradients would still move them by AdamW's memory), and its
+    schedule doesn't go on.
+
+    Attributes:
+        balance: How losses are weighed.
+        steps: Of each part of the parameters in how many optimizer steps it took part.
+        stopped: The tasks that aren't trained any more.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        tasks: Mapping[str, Task],
+        plans: Mapping[str, HeadPlan],
+        options: BalanceOptions,
+        *,
+        clip_norm: float | None = None,
+    ) -> None:
+        """Put the heads of tasks on their trunk.
+
+        Args:
+            backbone: The trunk; where it is frozen as a whole, each head keeps its own best epoch.
+            tasks: With their learning rates and weight decays.
+            plans: By task.
+            options: How losses are weighed and gradients aggregated.
+            clip_norm: The largest norm of the trunk's gradients.
+
+        Raises:
+            UserError: As of ``MultiTaskModel``.
+        """
+        super().__init__(backbone, tasks, {}, folder=Path())
+        self.plans = dict(plans)
+        self.balance = Balance(options, list(tasks))
+        self.aggregation = options.aggregation
+        self.clip_norm = clip_norm
+        self.is_apart = backbone.is_frozen
+        self.steps = dict.fromkeys([_TRUNK, _BALANCE, *(f"heads.{name}" for name in tasks)], 0)
+        self.stopped: list[str] = []
+        self._sums = {name: [0.0, 0.0] for name in tasks}
+        self._terms: list[Term] = []
+
+    def choosing(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Return each task's metric, where the trunk is frozen and heads are chosen apart; else the mean of all."""
+        if not self.is_apart:
+            return super().choosing(figures)
+        named = zip(self.tasks, self.judged_by, strict=True)
+        return {f"heads.{name}.": figures[figure] for name, figure in named}
+
+    def head_parts(self) -> list[TrainedPart]:
+        """Return the heads, and the learned weights of losses."""
+        learned = list(self.balance.parameters())
+        return [*super().head_parts(), TrainedPart(_BALANCE, self.learning_rate, 0.0, learned)]
+
+    def early_stopping(self, patience: int | None) -> pl.Callback | None:
+        """Return what ends the training of tasks one by one, where any of them is to be ended."""
+        return TaskStopping() if any(plan.patience is not None for plan in self.plans.values()) else None
+
+    def rate_of(self, part: str) -> Callable[[int], float]:
+        """Return the factor of a part's learning rate, by the steps in which it took part."""
+        plan = self._rate_plan_of(part)
+        return lambda _: plan.factor(self.steps[part])
+
+    def _rate_plan_of(self, part: str) -> RatePlan:
+        name = part.removeprefix("heads.")
+        if name not in self.plans:
+            return self.rate_plan
+        # as many epochs, of fewer steps
+        share = self.plans[name].steps / max(plan.steps for plan in self.plans.values())
+        steps, thaw_step = (round(share * each) for each in (self.rate_plan.steps, self.rate_plan.thaw_step))
+        return replace(self.rate_plan, steps=steps, thaw_step=thaw_step)
+
+    def training_step(self, batch: MixedBatch, batch_index: int) -> Tensor | None:
+        """Return the sum of the weighted losses of all tasks that know any of the pictures; nothing where none does."""
+        losses: dict[str, Tensor] = {}
+        met: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
+        for part in batch.batches.values():
+            with explaining_single_values(part):
+                for name, own in self.own_batches(part):
+                    if own.size and name not in self.stopped:
+                        assert own.features is not None
+                        read, met[name] = self._cut(own.features)
+                        losses[name] = self.tasks[name].training_loss(read, own)
+                        self._add(name, losses[name], own.size)
+        if not losses:
+            return None
+        # Lightning divides every loss by the full number of accumulated batches, also where an epoch has fewer left
+        full, batches = self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches)
+        scale = full / accumulated(batch_index, batches, full)
+        weighed = {name: loss * scale for name, loss in self.balance.weigh(losses).items()}
+        self._terms = [Term(loss, *met[name]) for name, loss in weighed.items()]
+        loss = torch.stack(list(weighed.values())).sum()
+        self.log("train_loss", loss, prog_bar=True, batch_size=batch.size)
+        return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute gradients; those of several tasks for the trunk are aggregated where that was asked for."""
+        terms, self._terms = self._terms, []
+        if self.aggregation == "none":
+            loss.backward()  # type: ignore[no-untyped-call]
+            return
+        trunk = [parameter for parameter in self.backbone.parameters() if parameter.requires_grad]
+        full = self.trainer.accumulate_grad_batches
+        backward_aggregated([replace(term, loss=term.loss / full) for term in terms], self.aggregation, trunk)
+
+    def _cut(self, features: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[list[Tensor], list[Tensor]]]:
+        """Return what a head reads, cut off from the trunk where its gradients are taken apart; and the two ends."""
+        if self.aggregation == "none":
+            return features, ([], [])
+        moved = {level: values for level, values in features.items() if values.requires_grad}
+        leaves = {level: values.detach().requires_grad_() for level, values in moved.items()}
+        return {**features, **leaves}, (list(moved.values()), list(leaves.values()))
+
+    def on_train_batch_start(self, batch: MixedBatch, batch_index: int) -> None:
+        """Set each part's momentum where the schedule moves it too."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        for group in optimizer.param_groups:
+            momentum = self._rate_plan_of(group["name"]).momentum(self.steps[group["name"]])
+            if momentum is not None:
+                set_momentum(group, momentum)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Count the step for the parts that take part in it."""
+        groups = optimizer.param_groups
+        moved = {each["name"] for each in groups if any(one.grad is not None for one in each["params"])}
+        for name in moved:
+            self.steps[name] += 1
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the trunk's gradients and those of each head by themselves: a large loss of one task slows no other."""
+        limits = {f"heads.{name}": plan.clip_norm for name, plan in self.plans.items()} | {_TRUNK: self.clip_norm}
+        for name, limit in limits.items():
+            if limit is not None:
+                groups = [group["params"] for group in optimizer.param_groups if group["name"] == name]
+                nn.utils.clip_grad_norm_([one for parameters in groups for one in parameters], limit)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the tasks' figures, and in training the mean loss of each, which weights may follow."""
+        super().on_validation_epoch_end()
+        if self.trainer.state.fn != "fit":
+            return
+        means = {name: total / count for name, (total, count) in self._sums.items() if count}
+        self.balance.end_epoch(means)
+        self._sums = {name: [0.0, 0.0] for name in self.tasks}
+        # not a number for a task that wasn't trained, or the log would show its last one again
+        self.log_dict({f"train_loss_{name}": means.get(name, math.nan) for name in self.tasks})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add how far each part is."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["learner"] = {
+            "steps": dict(self.steps),
+            "stopped": list(self.stopped),
+            "sums": {name: list(each) for name, each in self._sums.items()},
+            "history": self.balance.history(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take how far each part was."""
+        super().on_load_checkpoint(checkpoint)
+        kept = checkpoint["learner"]
+        self.steps, self.stopped, self._sums = kept["steps"], kept["stopped"], kept["sums"]
+        self.balance.restore(kept["history"])
+
+    def _add(self, name: str, loss: Tensor, size: int) -> None:
+        sums = self._sums[name]
+        sums[0] += float(loss.detach()) * size
+        sums[1] += size
+
+
+class TaskStopping(pl.Callback):
+    """Ends the training of a task whose metric no longer gets better; with the last one the run ends."""
+
+    def __init__(self) -> None:
+        """Begin with nothing seen."""
+        self._best: dict[str, float] = {}
+        self._waited: dict[str, int] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best of each task, and for how many epochs it has been that."""
+        return {"best": self._best, "waited": self._waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of a checkpoint."""
+        self._best, self._waited = state_dict["best"], state_dict["waited"]
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the epoch's figures."""
+        assert isinstance(pl_module, MultiTaskLearner)
+        named: Sequence[tuple[str, str]] = list(zip(pl_module.tasks, pl_module.judged_by, strict=True))
+        for name, figure in named:
+            patience = pl_module.plans[name].patience
+            if patience is None or name in pl_module.stopped:
+                continue
+            value = float(trainer.callback_metrics[figure])
+            is_better = value > self._best.get(name, float("-inf"))
+            self._best[name] = max(value, self._best.get(name, value))
+            self._waited[name] = 0 if is_better else self._waited[name] + 1
+            if self._waited[name] >= patience:
+                pl_module.stopped.append(name)
+                age = count(patience, "epoch")
+                print(f"{name} is no longer trained after epoch {trainer.current_epoch + 1}: its best is {age} old")
+        trainer.should_stop = trainer.should_stop or len(pl_module.stopped) == len(pl_module.tasks)

@@ -1,0 +1,241 @@
+"""The data sets of several tasks: one that all of them share, or several side by side, each for some of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ...backbones.errors import UserError
+from ...datasets import (
+    AllAnnotations,
+    AnnotatedImages,
+    JointEncoder,
+    MixedLoader,
+    Record,
+    ResumableLoader,
+    TargetEncoder,
+    Transform,
+    batch_counts,
+    join_records,
+    open_annotated,
+    write_split,
+)
+from ..data_check import Identity, check_data, identify
+from ..fit_data import FitData
+from ..inputs import InputRecipe, make_loader
+from ..option_checks import check_effect, note_unused_cut
+from ..run_folder import RunFolder, make_folder
+from ..task import Task
+from .options import TrainOptions
+from .stored import split_of
+from .task_options import TaskPlan
+
+Splits = Mapping[str, AnnotatedImages]
+"""``train`` and ``val``."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set of a training.
+
+    Attributes:
+        path: Where it is.
+        pictures: All of its pictures, in its training split, whichever task knows them.
+        splits: Of each task that learns from it the two splits, with the targets that the task needs.
+    """
+
+    path: str
+    pictures: AnnotatedImages
+    splits: Mapping[str, Splits]
+
+    def records(self, split: str) -> tuple[Record, ...]:
+        """Return the pictures of a split with what all tasks know of them."""
+        by_task = {task: splits[split].records for task, splits in self.splits.items()}
+        return join_records(by_task, self.pictures.select(split).records)
+
+    def encoder(self) -> JointEncoder:
+        """Return what makes targets of its records."""
+        return JointEncoder(
+            {
+                task: TargetEncoder.fitting(
+                    [record for split in splits.values() for record in split.records], splits["train"].classes
+                )
+                for task, splits in self.splits.items()
+            }
+        )
+
+
+def open_sources(plans: Mapping[str, TaskPlan], options: TrainOptions) -> list[Source]:
+    """Open the data sets of all tasks, those that several name once.
+
+    Raises:
+        DataError: For data that can't be used, or from which a task can learn nothing.
+        UserError: For a task that changes pictures at random in its own way, and shares them; or changes for shared
+            pictures where there are none.
+    """
+    by_path: dict[str, dict[str, TaskPlan]] = {}
+    for task, plan in plans.items():
+        path = next((one for one in by_path if Path(one).resolve() == Path(plan.options.data).resolve()), None)
+        by_path.setdefault(path or plan.options.data, {})[task] = plan
+    check_effect(
+        options,
+        *(f"augment.{name}" for name in vars(options.augment)),
+        has_effect=any(len(own) > 1 for own in by_path.values()),
+        needs="a data set of several tasks (where each has its own: augment under its task_options)",
+    )
+    return [_open(path, own, options) for path, own in by_path.items()]
+
+
+def _open(path: str, plans: Mapping[str, TaskPlan], options: TrainOptions) -> Source:
+    for task in plans if len(plans) > 1 else ():
+        if "augment" in options.task_options.get(task, {}):
+            raise UserError(
+                f"--task-options: {task} sets augment, and shares the pictures of '{path}' with "
+                f"{' and '.join(other for other in plans if other != task)}. Set it for all of them: --augment.*"
+            )
+    opened = open_annotated(
+        path,
+        "train",
+        kinds=list(dict.fromkeys(plan.training.kind for plan in plans.values())),
+        split_seed=options.split_seed,
+        val_fraction=options.val_fraction,
+    )
+    note_unused_cut(options, is_cut=opened.pictures.is_cut)
+    for note in opened.notes:
+        print(note)
+    return Source(path, opened.pictures, {task: _splits(opened, plan) for task, plan in plans.items()})
+
+
+def _splits(opened: AllAnnotations, plan: TaskPlan) -> dict[str, AnnotatedImages]:
+    own = opened.of(plan.training.kind)
+    splits = {split: plan.training.require(own.select(split), plan.options) for split in ("train", "val")}
+    plan.training.check(splits, plan.options)
+    return splits
+
+
+@dataclass(frozen=True)
+class JointData:
+    """What several tasks read; see ``TrainingData``.
+
+    Attributes:
+        sources: By their paths.
+        counts: How many batches of each an epoch draws.
+        identities: Of each task what tells its splits from others.
+        splits: Of each task the splits of a data set that was cut for this run.
+    """
+
+    sources: Mapping[str, FitData]
+    counts: Mapping[str, int]
+    identities: Mapping[str, Mapping[str, Identity]]
+    splits: Mapping[str, Mapping[str, tuple[Record, ...]]]
+
+    @cached_property
+    def train(self) -> MixedLoader:
+        """The training splits."""
+        return MixedLoader({name: source.train for name, source in self.sources.items()}, counts=self.counts)
+
+    @cached_property
+    def val(self) -> MixedLoader:
+        """The validation splits, one after another."""
+        return MixedLoader({name: source.val for name, source in self.sources.items()}, counts=None)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what all tasks learn from and are judged on."""
+        return " ".join(source.fingerprint for source in self.sources.values())
+
+    def with_sources(self, sources: Mapping[str, FitData]) -> "JointData":
+        """Return the same data, read in another way."""
+        return replace(self, sources=sources)
+
+    def write_splits(self, run: RunFolder) -> None:
+        """Write down the splits that were cut, of each task those of the pictures that it knows."""
+        for task, splits in self.splits.items():
+            path = split_of(run.path, task)
+            make_folder(path.parent)
+            write_split(path, splits)
+
+    def optimizer_steps(self, source: str, accumulate: int) -> int:
+        """Return in how many optimizer steps of an epoch pictures of a data set are seen."""
+        steps = self.train.batch_sampler
+        return len({step // accumulate for step in range(len(steps)) if source in steps.draws(step)})
+
+
+def read_sources(
+    sources: list[Source], plans: Mapping[str, TaskPlan], tasks: Mapping[str, Task], options: TrainOptions
+) -> JointData:
+    """Look at the data, and return what the training reads.
+
+    Args:
+        sources: The data sets.
+        plans: The tasks.
+        tasks: What was built for them.
+        options: The command's.
+
+    Raises:
+        DataError: Naming every image that can't be read, unless such are to be skipped; or if those that can be read
+            leave a task nothing to measure.
+    """
+    found: dict[str, FitData] = {}
+    identities: dict[str, dict[str, Identity]] = {}
+    for source in sources:
+        looked = check_data({split: source.pictures.select(split) for split in ("train", "val")}, options)
+        for task, splits in source.splits.items():
+            own = {split: replace(identify(splits[split]), unreadable=looked[split].unreadable) for split in splits}
+            plans[task].training.check_readable(tasks[task], splits, own, plans[task].options)
+            identities[task] = own
+        found[source.path] = _read(source, plans, tasks, identities, options)
+    sizes = {name: len(each.train.dataset) for name, each in found.items()}
+    lengths = {name: len(each.train) for name, each in found.items()}
+    cut = {
+        task: splits["train"].splits
+        for source in sources
+        for task, splits in source.splits.items()
+        if source.pictures.is_cut
+    }
+    return JointData(found, batch_counts(sizes, lengths, _sampling(options, list(found))), identities, cut)
+
+
+def _sampling(options: TrainOptions, names: list[str]) -> Any:
+    if options.mix != "weights":
+        return options.mix
+    weights = options.mix_weights or []
+    if len(weights) != len(names):
+        raise UserError(
+            f"--mix-weights takes one for each data set, in this order: {', '.join(names)}; not {len(weights)}."
+        )
+    return dict(zip(names, weights, strict=True))
+
+
+def _read(
+    source: Source,
+    plans: Mapping[str, TaskPlan],
+    tasks: Mapping[str, Task],
+    identities: Mapping[str, Mapping[str, Identity]],
+    options: TrainOptions,
+) -> FitData:
+    inputs = InputRecipe.from_dict(next(iter(tasks.values())).description["inputs"])
+    own: Any = plans[next(iter(source.splits))].options
+    augment = options.augment if len(source.splits) > 1 else own.augment
+    own_identities = [identities[task] for task in source.splits]
+    levels = dict.fromkeys(level for task in source.splits for level in tasks[task].head.levels)
+    return FitData(
+        train=_loader(source, "train", inputs.augmentation(augment), inputs, options),
+        val=_loader(source, "val", inputs.transform(), inputs, options),
+        train_fingerprint=" ".join(each["train"].fingerprint for each in own_identities),
+        val_fingerprint=" ".join(each["val"].fingerprint for each in own_identities),
+        val_contents={name: short for each in own_identities for name, short in each["val"].contents.items()},
+        unreadable={name: why for each in own_identities for name, why in each["train"].unreadable.items()},
+        facts={"path": source.path, "split_origin": source.pictures.split_origin},
+        levels=tuple(levels),
+    )
+
+
+def _loader(
+    source: Source, split: str, transform: Transform, inputs: InputRecipe, options: TrainOptions
+) -> ResumableLoader:
+    training: dict[str, Any] = {"seed": options.seed, "shuffle": True} if split == "train" else {}
+    return make_loader(
+        source.records(split), transform, options, channels=inputs.channels, classes=source.encoder(), **training
+    )
