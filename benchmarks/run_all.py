@@ -25,6 +25,7 @@ SCRIPTS = {
     "startup": ("",),
     "memory": ("",),
     "trunk_rate": ("--rounds 5",),
+    "multi_head": ("--rounds 5",),
     "detection_evaluation": ("",),
     # as many pictures as make start-up small beside them
     "features_timm": (

@@ -3,8 +3,10 @@
 import ast
 import csv
 import importlib
+import re
 import runpy
 import sys
+from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 
@@ -142,3 +144,114 @@ def test_vgg_goes_over_to_timms_names():
     names = ["features.0.bias", "pre_logits.fc1.bias", "pre_logits.fc1.weight", "pre_logits.fc2.bias"]
     assert sorted(moved) == [*names, "pre_logits.fc2.weight"]
     assert load("features_timm").to_timm("resnet18", state) is state
+
+
+def joint_model(kind: str, trunk: str = "timm/test_resnet"):
+    torch.manual_seed(0)
+    return load("multi_head").build_model(trunk, kind, 64)
+
+
+def small(**given):
+    return Namespace(**{"rounds": 1, "batch_size": 2, "image_size": 64, "trunks": "same", **given})
+
+
+def test_five_heads_are_measured_beside_five_models_to_the_end_of_a_table(monkeypatch, capsys):
+    words = "--backbones timm/test_resnet --heads light --rounds 1 --batch-size 2 --image-size 64".split()
+    monkeypatch.setattr(sys, "argv", ["multi_head.py", *words])
+    load("multi_head").main()
+    said = capsys.readouterr().out
+    assert "timm/test_resnet, light heads (linear, fcn32s, retinanet, lstm, product), 64 x 64, fp32 on the CPU" in said
+    assert said.count("share of the ideal") == 2
+    for how in ("raw outputs, without detections and texts", "to the end, with detections and texts"):
+        assert f"forward of the heads: {how}" in said
+    counted = re.search(r"counted +together [\d.]+, separate [\d.]+ MiB; ratio ([\d.]+), ideal ([\d.]+)", said)
+    assert counted[1] == counted[2]
+    assert float(counted[1]) > 1
+    resident = re.search(r"resident +together ([\d.]+), separate ([\d.]+) MiB; ratio [\d.]+", said)
+    assert 0 < float(resident[1]) < float(resident[2])
+
+
+@pytest.mark.parametrize("trunks", ["same", "own"])
+def test_every_pass_of_both_sides_is_timed(trunks):
+    multi_head = load("multi_head")
+    joint = joint_model("heavy")
+    alone = multi_head.take_apart(joint, trunks)
+    for model in (joint, *alone.values()):
+        multi_head.stop_early(model, "raw")
+    found = multi_head.measure_passes(joint, alone, small(trunks=trunks, rounds=2))
+    expected = {"trunk", "together", "separate", *(f"head of {task}" for task in multi_head.TASKS)}
+    assert found.keys() == expected | {f"trunk of {task}" for task in multi_head.TASKS if trunks == "own"}
+    assert all(len(each) == 2 and min(each) > 0 for each in found.values())
+
+
+def test_raw_heads_stop_before_detections_and_texts_and_dropout_stays_off():
+    multi_head = load("multi_head")
+    joint = joint_model("light")
+    images, context = multi_head.random_batch(joint, 2, 64)
+    found = {}
+    for outputs in ("raw", "final"):
+        multi_head.stop_early(joint, outputs)
+        found[outputs] = joint(images, dict.fromkeys(joint.heads, context))
+        assert not [
+            part for head in joint.heads.values() for part in head.modules() if part is not head and part.training
+        ]
+    assert "answers" in found["raw"]["detection"]
+    assert "detections" not in found["raw"]["detection"]
+    assert found["raw"]["captioning"].keys() == {"cells"}
+    assert len(found["final"]["detection"]["detections"]) == len(found["final"]["captioning"]["texts"]) == 2
+
+
+def test_sides_that_say_something_else_are_not_compared():
+    multi_head = load("multi_head")
+    joint = joint_model("light")
+    alone = multi_head.take_apart(joint, "same")
+    with torch.no_grad():
+        alone["vqa"].heads["vqa"].classifier[-1].bias[0] += 1
+    with pytest.raises(SystemExit, match="vqa: together with other heads it says something else than alone"):
+        multi_head.measure_passes(joint, alone, small())
+
+
+def test_models_that_stand_alone_share_nothing_and_may_have_less_of_the_trunk():
+    multi_head = load("multi_head")
+    joint = joint_model("light")
+    models = [joint, *multi_head.take_apart(joint, "same").values()]
+    places = [parameter.data_ptr() for model in models for parameter in model.parameters()]
+    assert len(set(places)) == len(places)
+    assert len({multi_head.count_bytes(model.backbone) for model in models}) == 1
+    part = multi_head.cut_trunk(joint.backbone, ["c3"]).eval()
+    assert multi_head.count_bytes(part) < multi_head.count_bytes(joint.backbone)
+    images, _ = multi_head.random_batch(joint, 2, 64)
+    with torch.no_grad():
+        assert torch.equal(part(images)["c3"], joint.features(images)["c3"])
+
+
+def test_the_ideal_is_five_trunks_and_heads_over_one_trunk_and_heads():
+    multi_head = load("multi_head")
+    found = {"trunk": [10.0, 20.0], **{f"head of {task}": [1.0, 4.0] for task in multi_head.TASKS}}
+    assert multi_head.ideal_ratios(found) == pytest.approx([55 / 15, 120 / 40])
+    found |= {f"trunk of {task}": [6.0, 12.0] for task in multi_head.TASKS}
+    assert multi_head.ideal_ratios(found) == pytest.approx([35 / 15, 80 / 40])
+
+
+def test_memory_that_the_system_does_not_tell_is_not_made_up(monkeypatch, capsys):
+    multi_head = load("multi_head")
+    monkeypatch.setattr(multi_head, "resident", lambda: None)
+    multi_head.print_resident("timm/test_resnet", "light", 64, "together")
+    said = capsys.readouterr().out
+    monkeypatch.setattr(multi_head, "run", lambda *words, threads: (0.0, said))
+    multi_head.show_resident("timm/test_resnet", "light", small())
+    assert "resident             not measured: this system has no /proc/self/statm" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--image-size", "100"], "--image-size 100: a multiple of 32, such as 224"),
+        (["--rounds", "0"], "--rounds and --batch-size: at least 1"),
+    ],
+)
+def test_sizes_that_cannot_be_measured_are_refused(words, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["multi_head.py", *words])
+    with pytest.raises(SystemExit, match="2"):
+        load("multi_head").main()
+    assert message in capsys.readouterr().err
