@@ -51,7 +51,7 @@ def test_the_shortest_runs_have_finite_rates(schedule, steps) -> None:
 def test_momentum_is_adams_first_beta() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     adam, sgd = torch.optim.AdamW([parameter]), torch.optim.SGD([parameter], lr=1, momentum=0.9, nesterov=True)
-    set_momentum(adam, 0.85)
-    set_momentum(sgd, 0.85)
+    set_momentum(adam.param_groups[0], 0.85)
+    set_momentum(sgd.param_groups[0], 0.85)
     assert adam.param_groups[0]["betas"] == (0.85, 0.999)
     assert sgd.param_groups[0]["momentum"] == 0.85
