@@ -53,7 +53,7 @@ class EpochLog(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Add the batch to the epoch's means."""
-        if batch.size and outputs is not None:
+        if batch.size and outputs:  # a step in which nothing was trained has none
             batches = accumulated(batch_idx, int(trainer.num_training_batches), trainer.accumulate_grad_batches)
             self._sums["loss"] += float(outputs["loss"]) * batches * batch.size  # it is divided by them
             self._sums["images"] += batch.size

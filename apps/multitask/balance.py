@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchjd.aggregation import IMTLG, MGDA, Aggregator, AlignedMTL, ConFIG, GradDrop, GradVac, PCGrad, UPGrad
+from torchjd.aggregation import IMTLG, MGDA, Aggregator, AlignedMTL, ConFIG, GradDrop, PCGrad, UPGrad
 
 from .options import BalanceOptions
 
-#: Ways to make one gradient of those of several tasks; torchjd names their papers.
+#: Ways to make one gradient of those of several tasks; torchjd names their papers. None of them remembers anything from
+#: step to step, which a checkpoint would have to hold.
 AGGREGATORS: Mapping[str, Callable[[], Aggregator]] = {
     "aligned_mtl": AlignedMTL,
     "config": ConFIG,
     "graddrop": GradDrop,
-    "gradvac": GradVac,
     "imtlg": IMTLG,
     "mgda": MGDA,
     "pcgrad": PCGrad,

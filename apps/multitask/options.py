@@ -10,7 +10,7 @@ from ..config import CheckedOptions, EvaluationOptions, PredictionOptions, Train
 from ..option_checks import check_effect, check_range, is_default, may_be_several
 from ..task_names import TASKS
 
-Aggregation = Literal["none", "aligned_mtl", "config", "graddrop", "gradvac", "imtlg", "mgda", "pcgrad", "upgrad"]
+Aggregation = Literal["none", "aligned_mtl", "config", "graddrop", "imtlg", "mgda", "pcgrad", "upgrad"]
 
 
 @dataclass(kw_only=True)
@@ -197,8 +197,8 @@ class TrainOptions(TrainingOptions):
             raise UserError("--sampling balanced draws by the classes of a single task. Leave it out; see --mix.")
         if may_be_several(self):
             raise UserError(
-                f"--devices {self.devices} --num-nodes {self.num_nodes}: several tasks train in one process, for each step has other heads to run. "
-                "Leave it out."
+                f"--devices {self.devices} --num-nodes {self.num_nodes}: several tasks train in one process, for each "
+                "step has other heads to run. Leave it out."
             )
 
     def _refuse_idle_balance(self) -> None:

@@ -64,6 +64,12 @@ VQA = (
     "--head-options.dropout 0.3 --augment.color-jitter 0.4 --fit.save-every 0 --optim.trunk-factor 1 --device cpu"
 )
 
+#: Two data sets: labels of all 28 pictures, and masks of 12, so 4 and 2 steps an epoch. The classifier has dropout.
+TOGETHER = (
+    "multitask train --backbone timm/test_resnet --weights none --image-size 32 --epochs 3 --batch-size 8 --workers 0 "
+    "--learning-rate 0.01 --fit.save-every 0 --optim.trunk-factor 1 --device cpu"
+)
+
 #: Name -> the words behind ``onetrunk``, but for ``--data`` and ``--output``.
 RECIPES = {
     "unfrozen": f"{CLASSIFICATION} --workers 2",
@@ -84,6 +90,11 @@ RECIPES = {
     "detection": DETECTION,
     "localization": LOCALIZATION,
     "segmentation": SEGMENTATION,
+    "together": f"{TOGETHER} --balance.method uncertainty --optim.schedule one_cycle",
+    "together_aggregated": f"{TOGETHER} --balance.aggregation pcgrad --fit.clip-norm 0.5",
+    "together_averaged": f"{TOGETHER} --freeze c2 --balance.method dwa --fit.accumulate 2 --mix sqrt",
+    "together_frozen": f"{TOGETHER} --freeze all --cache off --optim.ema 0.9",
+    "together_stored": f"{TOGETHER} --freeze all --cache-views 2",
     "vqa": VQA,
 }
 #: Recipe -> the fixture that gives its data, where they aren't the pictures in class folders.
@@ -93,6 +104,7 @@ DATA = {
     "localization": "noisy_boxes",
     "segmentation": "noisy_masks",
     "stored_partly": "noisy_masks",
+    **{name: "noisy_sets" for name in RECIPES if name.startswith("together")},
     "vqa": "noisy_questions",
 }
 
@@ -214,12 +226,29 @@ def noisy_masks(noisy_pictures: Path, tmp_path_factory: pytest.TempPathFactory) 
     return root / "table.csv"
 
 
+@pytest.fixture(scope="session")
+def noisy_sets(noisy_pictures: Path, noisy_masks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that says which heads learn from which data set."""
+    root = tmp_path_factory.mktemp("sets")
+    head, *rows = noisy_masks.read_text().splitlines()
+    trained = [row for row in rows if row.endswith(",train")]
+    few = noisy_masks.with_name("few.csv")
+    few.write_text("\n".join([head, *trained[:12], *(row for row in rows if row not in trained)]) + "\n")
+    changes = {"color_jitter": 0.4}
+    labels = {"data": str(noisy_pictures), "head": "mlp", "head_options": {"dropout": 0.3}, "augment": changes}
+    masks = {"data": str(few), "head_options": {"width": 32}, "learning_rate": 0.004, "augment": changes}
+    own = {"classification": labels, "segmentation": {**masks, "fit": {"patience": 1}}}
+    (root / "sets.yaml").write_text(json.dumps({"task_options": own}))
+    return root / "sets.yaml"
+
+
 def comparable_card(run: Path) -> dict[str, Any]:
     """A run's card but for what may differ: how long it took, on how much memory, and how it was called."""
     card = json.loads((run / "results.json").read_text())
-    del card["command"]
-    for name in ("seconds", "storing_seconds", "images_per_second", "peak_memory_mib"):
-        del card["cost"][name]
+    for each in (card, *card.get("tasks", {}).values()):
+        del each["command"]
+        for name in ("seconds", "storing_seconds", "images_per_second", "peak_memory_mib"):
+            del each["cost"][name]
     return card
 
 
@@ -239,6 +268,8 @@ class Harness:
     def outcome_of(run: Path) -> dict[str, Any]:
         """What a run leaves that must not depend on interruptions."""
         last = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
+        # of several tasks each has a folder of its own
+        parts = [run / task for task in comparable_card(run).get("tasks", {})] or [run]
         log = [line.rsplit(",", 1)[0] for line in (run / "log.csv").read_text().splitlines()]  # all but the seconds
         return {
             "model": (run / "model" / "model.safetensors").read_bytes(),
@@ -248,15 +279,18 @@ class Harness:
                 for state in last["optimizer_states"][0]["state"].values()
             ],
             **comparable_card(run),
-            "images": {name: array.tobytes() for name, array in np.load(run / "images.npz").items()},
-            "predictions": (run / "predictions.json").read_bytes(),
+            "images": [
+                {name: array.tobytes() for name, array in np.load(part / "images.npz").items()} for part in parts
+            ],
+            "predictions": [(part / "predictions.json").read_bytes() for part in parts],
             "log": log,
         }
 
     def words(self, recipe: str, run: Path, *more: str) -> list[str]:
         """The words of a recipe."""
         data = self.own_data.get(recipe, self.data)
-        return [*RECIPES[recipe].split(), *self.always, "--data", str(data), "--output", str(run), *more]
+        flag = "--config" if data.suffix == ".yaml" else "--data"
+        return [*RECIPES[recipe].split(), *self.always, flag, str(data), "--output", str(run), *more]
 
     def run(self, recipe: str, run: Path, *more: str, fault: dict[str, Any] | None = None) -> tuple[int, str]:
         """Run a recipe; returns the exit code and what it said."""

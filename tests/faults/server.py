@@ -53,6 +53,7 @@ def at_count(function: Callable[..., Any], count: int, act: Callable[[], None]) 
 def inject(fault: dict[str, Any]) -> None:
     """Prepare this process for a fault that it brings on itself."""
     from onetrunk.apps.epoch_log import EpochLog
+    from onetrunk.apps.multitask.learner import MultiTaskLearner
     from onetrunk.apps.store import FeatureStore
     from onetrunk.apps.task import Task
 
@@ -65,8 +66,10 @@ def inject(fault: dict[str, Any]) -> None:
     if fault.get("is_unprivileged") and os.getuid() == 0:
         obey_permissions()
     if "place" in fault:
+        # of several tasks each keeps the steps of Task but for this one
+        stepping = MultiTaskLearner if "multitask" in sys.argv else Task
         owner, method = {
-            "step": (Task, "training_step"),
+            "step": (stepping, "training_step"),
             "validation": (Task, "validation_step"),
             "saving": (Path, "replace"),
             "storing": (FeatureStore, "write"),
@@ -152,6 +155,7 @@ def warm_up() -> None:
     import peft  # noqa: F401  what the low-rank recipes import
     import torch
     from onetrunk.apps.cli import main
+    from onetrunk.apps.multitask import together  # noqa: F401
     from PIL import Image
 
     torch.set_num_threads(1)

@@ -52,6 +52,17 @@ FAULTS = [
     pytest.param("vqa", "step", STEPS + 2, ["SIGTERM"], id="term a question answering"),
     pytest.param("vqa", "validation", 7, ["SIGKILL"], id="kill a question answering in its last evaluation"),
     pytest.param("two_processes", "step", STEPS + 3, ["SIGTERM"], id="term two processes"),
+    pytest.param("together", "step", STEPS + 2, ["SIGKILL"], id="kill several tasks with learned weights"),
+    pytest.param("together", "step", STEPS, ["SIGTERM"], id="term several tasks in an epoch's last step"),
+    pytest.param("together", "validation", 6, ["SIGKILL"], id="kill several tasks in validation"),
+    pytest.param("together_aggregated", "step", STEPS + 3, ["SIGKILL"], id="kill between aggregated gradients"),
+    pytest.param("together_averaged", "step", 2 * STEPS + 1, ["SIGTERM"], id="term with weights that follow losses"),
+    pytest.param("together_averaged", "saving", 9, ["SIGKILL"], id="kill while several tasks are saved"),
+    pytest.param("together_frozen", "step", STEPS + 2, ["SIGKILL"], id="kill several tasks on a frozen trunk"),
+    pytest.param("together_frozen", "epoch end", 3, ["SIGTERM"], id="term at the end, best epochs apart"),
+    pytest.param("together_frozen", "validation", 14, ["SIGKILL"], id="kill several tasks in the last evaluation"),
+    pytest.param("together_stored", "storing", 5, ["SIGKILL"], id="kill while a second data set is stored"),
+    pytest.param("together_stored", "step", STEPS + 2, ["SIGTERM"], id="term several tasks on stored features"),
 ]
 
 
