@@ -216,6 +216,7 @@ def _quiet_lightning() -> None:
         ".*in eval mode.*",
         ".*lr_scheduler.step.*",
         ".*LeafSpec.*",
+        ".*training_step. returned .None.*",  # of a step in which no task knows a picture
         ".*Checkpoint directory.*exists.*",
         ".*sync_dist=True.*",  # what is logged is the same in every process already
     ):

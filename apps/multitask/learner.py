@@ -1,7 +1,8 @@
 """Heads of several apps that are trained on one trunk, each with a schedule, clipping and an end of its own."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ class MultiTaskLearner(MultiTaskModel):
         self.stopped: list[str] = []
         self._sums = {name: [0.0, 0.0] for name in tasks}
         self._terms: list[Term] = []
+        self._chance: dict[str, list[Tensor]] = {}
 
     def choosing(self, figures: Mapping[str, float]) -> dict[str, float]:
         """Return each task's metric, where the trunk is frozen and heads are chosen apart; else the mean of all."""
@@ -123,7 +125,8 @@ class MultiTaskLearner(MultiTaskModel):
                     if own.size and name not in self.stopped:
                         assert own.features is not None
                         read, met[name] = self._cut(own.features)
-                        losses[name] = self.tasks[name].training_loss(read, own)
+                        with self._own_chance(name):
+                            losses[name] = self.tasks[name].training_loss(read, own)
                         self._add(name, losses[name], own.size)
         if not losses:
             return None
@@ -153,6 +156,28 @@ class MultiTaskLearner(MultiTaskModel):
         moved = {level: values for level, values in features.items() if values.requires_grad}
         leaves = {level: values.detach().requires_grad_() for level, values in moved.items()}
         return {**features, **leaves}, (list(moved.values()), list(leaves.values()))
+
+    def on_train_start(self) -> None:
+        """Let each task begin with the chance that it would begin with alone."""
+        self._chance = self._chance or dict.fromkeys(self.tasks, self._random_states())
+
+    @contextmanager
+    def _own_chance(self, name: str) -> Iterator[None]:
+        """Let what a head draws, as dropout does, follow from what it drew before, whatever others draw meanwhile.
+
+        So a head beside others on a frozen trunk becomes the same, to the bit, as alone.
+        """
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.set_rng_state(self._chance[name][0])
+            for state, device in zip(self._chance[name][1:], devices, strict=True):
+                torch.cuda.set_rng_state(state, device)
+            yield
+            self._chance[name] = self._random_states()
+
+    def _random_states(self) -> list[Tensor]:
+        own = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
+        return [torch.get_rng_state(), *own]
 
     def on_train_batch_start(self, batch: MixedBatch, batch_index: int) -> None:
         """Set each part's momentum where the schedule moves it too."""
@@ -202,6 +227,7 @@ class MultiTaskLearner(MultiTaskModel):
             "stopped": list(self.stopped),
             "sums": {name: list(each) for name, each in self._sums.items()},
             "history": self.balance.history(),
+            "chance": dict(self._chance),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -210,6 +236,7 @@ class MultiTaskLearner(MultiTaskModel):
         kept = checkpoint["learner"]
         self.steps, self.stopped, self._sums = kept["steps"], kept["stopped"], kept["sums"]
         self.balance.restore(kept["history"])
+        self._chance = kept["chance"]
 
     def _add(self, name: str, loss: Tensor, size: int) -> None:
         sums = self._sums[name]
