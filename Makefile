@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-DIGITS := build/digits
+SHAPES := build/shapes
+DEMO   := runs/multitask/demo
 
 .PHONY: help setup demo test test-slow bench lint types format clean
 
@@ -20,10 +21,15 @@ $(VENV)/installed: pyproject.toml
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: setup  ## fine-tune a pretrained trunk on handwritten digits, offline, and print its card
-	$(BIN)/onetrunk data digits --output $(DIGITS) --overwrite
-	$(BIN)/onetrunk classification train --config configs/classification/digits_efficientnet_lite0.yaml \
-	  --data $(DIGITS) --output runs/classification/demo --overwrite
+demo: setup  ## train five heads on one pretrained trunk, offline, look at pictures with all of them, and print the card
+	$(BIN)/onetrunk data shapes --output $(SHAPES) --overwrite
+	$(BIN)/onetrunk multitask train --config configs/multitask/shapes_efficientnet_lite0.yaml \
+	  --data $(SHAPES) --output $(DEMO) --overwrite
+	$(BIN)/onetrunk multitask predict --model $(DEMO) --images $(SHAPES)/images/test/0000[0-8]?.jpg \
+	  --questions "how many shapes are there?" "is there a star?" --output $(DEMO)-pictures --overwrite
+	$(BIN)/onetrunk multitask evaluate --model $(DEMO) --data $(SHAPES) --split test \
+	  --output $(DEMO)-test --overwrite
+	@echo "pictures   $(DEMO)-pictures: segmentation/overlays, and in detection, captioning and vqa the folder pictures"
 
 test: setup  ## run the default test suite: minutes on two cores, no network, no GPU
 	$(BIN)/pytest -n 2 -q
