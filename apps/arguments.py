@@ -7,6 +7,7 @@ field made by :func:`positional` is a word without a flag.
 
 import functools
 import re
+from argparse import Action
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from types import NoneType, UnionType
@@ -17,6 +18,15 @@ from jsonargparse import ActionYesNo, ArgumentError, ArgumentParser
 from ..backbones.errors import UserError, did_you_mean
 
 Options = TypeVar("Options")
+
+
+class _Parser(ArgumentParser):
+    """jsonargparse's, with a word of its own for what isn't a list and should be one."""
+
+    def _check_value_key(self, action: Action, value: Any, key: str, *given: Any, **named: Any) -> Any:
+        if action.nargs == "+" and isinstance(value, (str, int, float, Mapping)):
+            raise TypeError(f'Key "{key}" got no list: {value!r}')
+        return super()._check_value_key(action, value, key, *given, **named)
 
 
 def positional(shown: str, **settings: Any) -> Any:
@@ -41,7 +51,7 @@ def parse_options(options_type: type[Options], arguments: list[str], *, prog: st
     Raises:
         UserError: For an unknown flag or a value of another type, with the nearest flag or the allowed values.
     """
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
+    parser = _Parser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="A YAML file with any of the options below.")
     _add_fields(parser, options_type, prefix="", tells=_shows_help(arguments))
     try:
@@ -106,11 +116,17 @@ def field_help(options_type: type) -> Mapping[str, str]:
     return helps
 
 
-def _build(options_type: type[Options], values: dict[str, Any]) -> Options:
+def _build(options_type: type[Options], values: Any, flag: str = "") -> Options:
     hints = get_type_hints(options_type)
+    if not isinstance(values, Mapping):
+        example = fields(options_type)[0].name  # type: ignore[arg-type]
+        raise UserError(f"{flag} takes names with values, in a YAML file {{{example}: VALUE}}, not {values}.")
     known = {item.name: values[item.name] for item in fields(options_type) if item.name in values}  # type: ignore[arg-type]
     return options_type(
-        **{name: _build(hints[name], value) if is_dataclass(hints[name]) else value for name, value in known.items()}
+        **{
+            name: _build(hints[name], value, _flag(name)) if is_dataclass(hints[name]) else value
+            for name, value in known.items()
+        }
     )
 
 
@@ -140,11 +156,10 @@ def _explain(parser: ArgumentParser, message: str, prog: str) -> str:
                 key = ", ".join(_shown(parser, name) for name in key.split(", "))
                 return complaint.wording.format(key=key) + help_hint
             return complaint.wording.format(key=key) + _nearest(parser, key) + help_hint
-    if "object is not iterable" in message:
-        lists = [action.option_strings[0] for action in parser._actions if action.nargs == "+"]
-        return (
-            f"A list got a single value in the YAML file; write [224], not 224. Lists: {', '.join(lists)}." + help_hint
-        )
+    if found := re.search(r"Key \"(?P<key>[^\"]+)\" got no list: (?P<given>.*)", message):
+        flag, given = _shown(parser, found["key"]), found["given"].strip("'")
+        form = "" if given.startswith("{") else f"; in a YAML file write [{given}]"
+        return f"{flag} takes a list{form}, not {given}." + help_hint
     return _value_complaint(parser, message) + help_hint
 
 
@@ -187,6 +202,7 @@ def _plain_type(kind: str) -> str:
     if literal := re.search(r"Literal\[(.*)\]", kind):
         return f"one of {literal[1]}"
     names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+    names |= {"dict": "names with values, in a YAML file {name: {option: value}}"}
     found = re.search(r"<class '(\w+)'>", kind)
     return names.get(found[1], found[1]) if found else kind
 

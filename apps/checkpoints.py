@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from ..backbones.errors import UserError
-from ..datasets import Batch
+from ..datasets import Batch, MixedBatch
 from .ema import Ema
 from .epoch_log import EpochLog
 from .inputs import bad_images_error
@@ -217,7 +217,7 @@ class BadData(pl.Callback):
     def __init__(self, policy: str) -> None:
         """Take ``"error"`` or ``"skip"``."""
         self.policy = policy
-        self.skipped: dict[str, str] = {}
+        self.skipped: dict[str, dict[str, str]] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the training images that were skipped so far, by any process."""
@@ -225,26 +225,42 @@ class BadData(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of a checkpoint."""
-        self.skipped = state_dict["skipped"]
+        kept = state_dict["skipped"]
+        # as releases wrote it that knew one data set only
+        self.skipped = {"": kept} if any(isinstance(reason, str) for reason in kept.values()) else kept
 
-    def all_skipped(self) -> dict[str, str]:
-        """Return name and reason of each training image that was skipped by any process; all have to call it."""
-        return {name: reason for part in gather(self.skipped) for name, reason in part.items()}
+    def all_skipped(self) -> dict[str, dict[str, str]]:
+        """Return name and reason of each training image that was skipped by any process; all have to call it.
+
+        They come by data set, as ``TrainingData.sources`` calls it: names tell images apart within one only.
+        """
+        found: dict[str, dict[str, str]] = {}
+        for part in gather(self.skipped):
+            for source, reasons in part.items():
+                found.setdefault(source, {}).update(reasons)
+        return found
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch | MixedBatch, batch_idx: int
     ) -> None:
         """Look at a training batch."""
         self._take(batch)
-        self.skipped.update({bad.name: bad.reason for bad in batch.skipped})
+        for source, part in (batch.batches if isinstance(batch, MixedBatch) else {"": batch}).items():
+            if part.skipped:
+                self.skipped.setdefault(source, {}).update({bad.name: bad.reason for bad in part.skipped})
 
     def on_validation_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Batch | MixedBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Look at an evaluation batch; the evaluator keeps its skipped images."""
         self._take(batch)
 
-    def _take(self, batch: Batch) -> None:
+    def _take(self, batch: Batch | MixedBatch) -> None:
         if self.policy == "error" and batch.skipped:
             raise bad_images_error(batch.skipped)
 

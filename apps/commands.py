@@ -79,7 +79,7 @@ def evaluate_split(
     check_images(records, options)
     started = time.monotonic()
     inputs = InputRecipe.from_dict(task.description["inputs"])
-    loader = make_loader(records, inputs.transform(), options, channels=inputs.channels, classes=opened.encoder(task))
+    loader = make_loader(records, inputs.transform(), options, channels=inputs.channels, targets=opened.encoder(task))
     identity = identify(opened.images)
     evaluation, seconds = evaluate(task, loader, prepare(task, records, inputs, options))
     assert task.fast is not None

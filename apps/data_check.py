@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from ..datasets import (
     AnnotatedImages,
     Excerpt,
+    Record,
     find_bad_images,
     find_duplicates,
     identify_contents,
@@ -35,13 +37,25 @@ class Identity:
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
-def identify(images: AnnotatedImages, excerpts: Sequence[Excerpt | None] | None = None) -> Identity:
+Ends = Mapping[Path, Excerpt | None]
+"""What was read of the ends of files."""
+
+
+def read_ends(records: Sequence[Record]) -> Ends:
+    """Return what tells the files of records from others; several tasks that know a file needn't read it again."""
+    return dict(zip((record.path for record in records), read_excerpts(records), strict=True))
+
+
+def identify(images: AnnotatedImages, ends: Ends | None = None) -> Identity:
     """Return what tells a split's images from others, reading the ends of the files unless that was done."""
-    read = read_excerpts(images.records) if excerpts is None else excerpts
+    ends = read_ends(images.records) if ends is None else ends
+    read = [ends[record.path] for record in images.records]
     return Identity(images.fingerprint(read), short_hashes(images.records, read))
 
 
-def check_data(splits: Mapping[str, AnnotatedImages], options: RuntimeOptions) -> dict[str, Identity]:
+def check_data(
+    splits: Mapping[str, AnnotatedImages], options: RuntimeOptions, ends: Ends | None = None
+) -> dict[str, Identity]:
     """Look quickly at the images of a training, and print a line for each kind of harmful duplicates among them.
 
     The ends of each file are read; ``onetrunk data check`` looks at everything. Duplicates within a split are left to
@@ -50,6 +64,7 @@ def check_data(splits: Mapping[str, AnnotatedImages], options: RuntimeOptions) -
     Args:
         splits: What is trained and measured on, splits of one data set.
         options: What to do with bad images, and how many workers may look.
+        ends: Those of the files, where they were read already.
 
     Returns:
         What identifies each split, for which the same bytes would have to be read.
@@ -61,8 +76,8 @@ def check_data(splits: Mapping[str, AnnotatedImages], options: RuntimeOptions) -
     bad = find_bad_images(records, workers=max(1, choose_workers(options.workers)))
     if bad and options.bad_data == "error":
         raise bad_images_error(bad)
-    excerpts = {split: read_excerpts(images.records) for split, images in splits.items()}
-    contents = identify_contents(records, [excerpt for found in excerpts.values() for excerpt in found])
+    ends = read_ends(records) if ends is None else ends
+    contents = identify_contents(records, [ends[record.path] for record in records])
     for sample in bad:  # two error pages in place of pictures are no duplicates
         contents.pop(sample.path, None)
     if is_first():
@@ -74,5 +89,5 @@ def check_data(splits: Mapping[str, AnnotatedImages], options: RuntimeOptions) -
     found = {}
     for split, images in splits.items():
         unreadable = {record.name: reasons[record.name] for record in images.records if record.name in reasons}
-        found[split] = replace(identify(images, excerpts[split]), unreadable=unreadable)
+        found[split] = replace(identify(images, ends), unreadable=unreadable)
     return found

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import rich
-from torch import Tensor
 
-from ..datasets import Batch
+from ..datasets import Batch, MixedBatch
 from .divergence import divergence_error
 from .on_trunk import OnTrunk
 from .processes import gather, is_first, own
@@ -49,7 +48,7 @@ class EpochLog(pl.Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Batch,
+        batch: Batch | MixedBatch,
         batch_idx: int,
     ) -> None:
         """Add the batch to the epoch's means."""
@@ -57,8 +56,8 @@ class EpochLog(pl.Callback):
             batches = accumulated(batch_idx, int(trainer.num_training_batches), trainer.accumulate_grad_batches)
             self._sums["loss"] += float(outputs["loss"]) * batches * batch.size  # it is divided by them
             self._sums["images"] += batch.size
-            if isinstance(dropped := batch.targets.get("dropped"), Tensor):
-                self._sums[_DROPPED] = self._sums.get(_DROPPED, 0.0) + float(dropped.sum())
+            if (dropped := batch.dropped_boxes) is not None:
+                self._sums[_DROPPED] = self._sums.get(_DROPPED, 0.0) + float(dropped)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write and print the epoch's row, of all processes together.
@@ -108,6 +107,8 @@ class EpochLog(pl.Callback):
 
     def _write(self) -> None:
         with replacing(self.run.log) as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(self.rows[0]))
+            # of boxes an epoch that draws few batches of them may know nothing
+            names = dict.fromkeys(name for row in self.rows for name in row)
+            writer = csv.DictWriter(stream, fieldnames=list(names))
             writer.writeheader()
             writer.writerows(self.rows)

@@ -178,7 +178,7 @@ def fill(
         transform,
         options,
         channels=network.backbone.in_channels,
-        classes=() if targets is None else targets.encoder,
+        targets=() if targets is None else targets.encoder,
         seed=draw[0],
     )
     loader.restrict(places)

@@ -160,9 +160,11 @@ def fit_and_conclude(
         trunk, parameters = _prove(task, trained, options), count_trained(task)
         task.backbone.merge()
         trunk["fingerprint_after"] = task.backbone.fingerprint()
-        result = conclude(Finished(data, options, run, trained, trunk, parameters, started))
-        delete_features(options, run)
-    return result
+        try:
+            return conclude(Finished(data, options, run, trained, trunk, parameters, started))
+        finally:
+            if run.is_finished:  # also where a comparison that comes after it failed
+                delete_features(options, run)
 
 
 def _conclude(task: Task, finished: Finished, finish: Finish | None) -> Card:
@@ -184,7 +186,7 @@ def _conclude(task: Task, finished: Finished, finish: Finish | None) -> Card:
         data={
             **data.facts,
             "fingerprint": data.val_fingerprint,
-            "train": data.skipped_samples(finished.trained.bad_data),
+            "train": data.skipped_samples(finished.trained.bad_data.all_skipped().get("", {})),
         },
     )
     if is_first():
@@ -271,13 +273,10 @@ def _settle(
         precision = choose_precision(options.precision, choose_device(options.device), task.backbone)
         storing = options.precision if is_open else options.cache_precision
         options = replace(options, precision=precision, cache_precision=storing)
-    plans: dict[str, StoringPlan] = {}
-    for name, source in data.sources.items():
-        plan = plan_storing(task, source, options, run)
-        if plan is None:
-            return replace(options, cache="off"), {}
-        plans[name] = plan
-    form = next(iter(plans.values())).network.form
+    plans = plan_storing(task, data.sources, options, run)
+    if not plans:
+        return replace(options, cache="off"), {}
+    form = next(iter(plans.values())).network.form  # that of all
     compiling: Literal["on", "off"] = "on" if form.is_compiled else "off"
     return replace(options, cache="on", compile=compiling, cache_precision=form.precision), plans
 

@@ -146,7 +146,7 @@ def make_loader(
     options: ComputeOptions,
     *,
     channels: int,
-    classes: Sequence[str] | Encoder = (),
+    targets: Sequence[str] | Encoder = (),
     seed: int = 0,
     shuffle: bool = False,
     sample_weights: Sequence[float] | None = None,
@@ -158,8 +158,8 @@ def make_loader(
         transform: Takes a picture onto the canvas.
         options: Batch size, workers, device, and what to do with bad images.
         channels: Image channels.
-        classes: The class names in the order of their indices, for records with targets; or what makes targets of the
-            records, of one task or of several.
+        targets: For records with targets: what makes them of these, of one task or of several; or only the class names
+            in the order of their indices.
         seed: Of the order and the augmentation.
         shuffle: Whether each epoch has an order of its own.
         sample_weights: With ``shuffle``: how often each record is drawn, in proportion to the others.
@@ -168,7 +168,7 @@ def make_loader(
         DataError: If a record's class isn't known.
     """
     workers = choose_workers(options.workers)
-    encoder = classes if isinstance(classes, Encoder) else TargetEncoder.fitting(records, classes)
+    encoder = targets if isinstance(targets, Encoder) else TargetEncoder.fitting(records, targets)
     samples = SampleDataset(records, transform, encoder=encoder, channels=channels, seed=seed)
     return ResumableLoader(
         samples,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Collection, Iterator
@@ -18,8 +19,8 @@ from .processes import is_first
 from .shell import quoted
 
 #: Options that may differ between a run and its continuation, because they change no result.
-_FREE_TO_CHANGE = {"resume", "overwrite", "output", "workers", "fit.save_every", "cache_folder"}
-_PATHS = ("data", "weights")
+_FREE_TO_CHANGE = {"resume", "overwrite", "output", "workers", "fit.save_every", "cache_folder", "alone"}
+_PATHS = re.compile(r"data|weights|task_options\.\w+\.data")
 #: Options whose ``auto`` is settled when a run begins; its config.yaml has what they stand for.
 SETTLED = ("precision", "compile", "cache", "cache_precision")
 #: What may lie in a folder before a run starts there: the split that it shall have, and what it was compared with.
@@ -210,7 +211,8 @@ def changed_options(run: RunFolder, options: TrainingOptions, *, ignoring: Colle
     """
     given, stored = _flat(to_plain(options)), _flat(read_config(run))
     for values in (given, stored):  # the same place, however it is written
-        values.update({key: str(Path(values[key]).resolve()) for key in _PATHS if Path(str(values[key])).exists()})
+        paths = [key for key in values if _PATHS.fullmatch(key) and Path(str(values[key])).exists()]
+        values.update({key: str(Path(values[key]).resolve()) for key in paths})
     return [
         f"--{key.replace('_', '-')} was {stored[key]} and is now {value}"
         for key, value in given.items()

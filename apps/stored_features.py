@@ -9,22 +9,23 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
 from ..backbones.errors import UserError
-from ..datasets import SampleDataset
+from ..datasets import Record, SampleDataset
 from ..datasets.findings import count
 from ..datasets.stored import StoredDataset, StoredPicture
 from .config import TrainingOptions
 from .console import ImageProgress
 from .disk_space import free_bytes, size_text, stored_bytes
 from .extraction import FeatureNetwork, KeptTargets, fill, full_reason, settle_form
+from .fast_trunk import Form
 from .folder_lock import writing_alone
 from .inputs import InputRecipe, sample_records
 from .interruption import Interrupted
@@ -105,38 +106,42 @@ class StoringPlan:
         return sum(stored_bytes(folder) for each in self.stores.values() for folder, _ in each)
 
 
-def plan_storing(task: OnTrunk, data: "FitData", options: TrainingOptions, run: RunFolder) -> StoringPlan | None:
-    """Return what is to be stored for a training, after saying so; None where it goes on with pictures.
+def plan_storing(
+    task: OnTrunk, sources: "Mapping[str, FitData]", options: TrainingOptions, run: RunFolder
+) -> dict[str, StoringPlan]:
+    """Return what is to be stored of each data set, after saying so; nothing where training goes on with pictures.
 
-    ``cache_views`` then holds for those: the same looks are drawn. Nothing is written yet.
+    ``cache_views`` then holds for those: the same looks are drawn. Nothing is written yet. The trunk runs in one form
+    over all data sets, chosen for all of their pictures.
 
     Args:
         task: Its trunk frozen as the options say.
-        data: The loaders of pictures.
+        sources: The loaders of pictures.
         options: The command's, with a precision that is chosen.
         run: Where features are stored, unless the options name another folder.
 
     Raises:
         UserError: If features are to be stored, and can't be.
     """
-    train = data.train.dataset
-    assert isinstance(train, SampleDataset)
-    if train.transform.is_random:
+    changing = [each for each in _datasets(sources, "train") if each.transform.is_random]
+    for train in changing:
         train.views = options.cache_views
-    elif options.cache_views is not None and is_first():
+    if options.cache_views is not None and not changing and is_first():
         print("without effect here: --cache-views; pictures look the same in each epoch")
-    reason, plan = _hindrance(task, data, options), None
+    reason, plans = _hindrance(task, sources, options), {}
     if reason is None:
-        _refuse_folder(options, data.facts["path"])
-        plan = _make_plan(task, data, options, run)
-        reason = _lack_of_room(plan, data)
+        for data in sources.values():
+            _refuse_folder(options, data.facts["path"])
+        form = _settle_form(task, sources, options)
+        plans = {name: _make_plan(task, data, form, options, run) for name, data in sources.items()}
+        reason = _lack_of_room(plans, sources)
     if reason is None:
-        return plan
+        return plans
     if options.cache == "on":
         raise UserError(f"--cache on: {reason}.")
     if is_first() and options.cache == "auto" and options.epochs > 1 and options.freeze != "none":
         print(f"features aren't stored: {reason}")
-    return None
+    return {}
 
 
 def store_features(task: OnTrunk, data: "FitData", plan: StoringPlan, options: TrainingOptions) -> "FitData":
@@ -204,9 +209,17 @@ def _refuse_folder(options: TrainingOptions, path: str) -> None:
         )
 
 
-def _hindrance(task: OnTrunk, data: "FitData", options: TrainingOptions) -> str | None:
+def _datasets(sources: "Mapping[str, FitData]", *splits: Literal["train", "val"]) -> list[SampleDataset]:
+    """Return the pictures of splits of all data sets, data set by data set."""
+    found = [getattr(data, split).dataset for data in sources.values() for split in splits]
+    assert all(isinstance(dataset, SampleDataset) for dataset in found)
+    return found
+
+
+def _hindrance(task: OnTrunk, sources: "Mapping[str, FitData]", options: TrainingOptions) -> str | None:
     """Return why a training can't read stored features, or why it isn't to."""
-    datasets = [loader.dataset for loader in (data.train, data.val) if isinstance(loader.dataset, SampleDataset)]
+    datasets = _datasets(sources, "train", "val")
+    is_once = all(data.own_epochs(options.epochs) == 1 for data in sources.values())
     is_random = any(dataset.transform.is_random for dataset in datasets)
     reasons = {
         "--cache off": options.cache == "off",
@@ -223,26 +236,44 @@ def _hindrance(task: OnTrunk, data: "FitData", options: TrainingOptions) -> str 
         ),
         "pictures look different in each epoch. Store several looks at each, which the epochs take turns with, e.g. "
         "--cache-views 4, or leave augmentation out": is_random and options.cache_views is None,
-        "one epoch sees each picture once anyway": options.epochs == 1 and options.cache == "auto",
+        "one epoch sees each picture once anyway": is_once and options.cache == "auto",
     }
     found = next((reason for reason, holds in reasons.items() if holds), None)
     return found if found or task.backbone.is_frozen else task.backbone.can_go_on(options.freeze)
 
 
-def _make_plan(task: OnTrunk, data: "FitData", options: TrainingOptions, run: RunFolder) -> StoringPlan:
-    backbone, train, val = task.backbone, data.train.dataset, data.val.dataset
-    assert isinstance(train, SampleDataset)
-    assert isinstance(val, SampleDataset)
+def _settle_form(task: OnTrunk, sources: "Mapping[str, FitData]", options: TrainingOptions) -> Form:
+    """Return how the trunk runs over the pictures of all data sets."""
+    backbone = task.backbone
+    read = [level for data in sources.values() for level in data.levels or backbone.levels]
+    levels = tuple(dict.fromkeys(read)) if backbone.is_frozen else backbone.stored_levels(options.freeze)
+    looks: list[Record] = []
+    for data in sources.values():
+        train, val = _datasets({"": data}, "train", "val")
+        looks += [*train.records * _views(data, options), *val.records]
+    inputs = InputRecipe.from_dict(task.description["inputs"])
+    computing = replace(options, precision=options.cache_precision)
+    return settle_form(backbone.cut_copy(levels), looks, inputs.transform(), computing, canvas=inputs.canvas)
+
+
+def _views(data: "FitData", options: TrainingOptions) -> int:
+    """Return how many looks at each training picture of a data set are stored."""
+    (train,) = _datasets({"": data}, "train")
+    views = (options.cache_views or 1) if train.transform.is_random else 1
+    # else a picture that is drawn again takes the next look at it
+    return min(views, data.own_epochs(options.epochs)) if options.sampling == "shuffle" else views
+
+
+def _make_plan(task: OnTrunk, data: "FitData", form: Form, options: TrainingOptions, run: RunFolder) -> StoringPlan:
+    backbone = task.backbone
+    train, val = _datasets({"": data}, "train", "val")
     entry = None if backbone.is_frozen else options.freeze
     levels = (data.levels or backbone.levels) if entry is None else backbone.stored_levels(entry)
     computing = replace(options, precision=options.cache_precision)
     network = FeatureNetwork(backbone.cut_copy(levels), pooling="none", options=computing)
+    network.form = form
     inputs = InputRecipe.from_dict(task.description["inputs"])
-    views = (options.cache_views or 1) if train.transform.is_random else 1
-    if options.sampling == "shuffle":  # else a picture that is drawn again takes the next look at it
-        views = min(views, options.epochs)
-    looks = [*train.records * views, *val.records]
-    network.form = settle_form(network.backbone, looks, inputs.transform(), computing, canvas=inputs.canvas)
+    views = _views(data, options)
     dtype = network.form.precision if options.cache_dtype == "auto" else options.cache_dtype
     folder = run.features if options.cache_folder is None else Path(options.cache_folder)
     shapes = network.shapes(inputs.canvas)
@@ -250,7 +281,8 @@ def _make_plan(task: OnTrunk, data: "FitData", options: TrainingOptions, run: Ru
         split: _list_stores(folder / split, dataset, network, inputs, [shapes, dtype], views)
         for split, dataset in {"train": train, "val": val}.items()
     }
-    size = len(looks) * row_bytes(shapes, dtype) + views * _bytes_beside(train) + _bytes_beside(val)
+    looked = len(train) * views + len(val)
+    size = looked * row_bytes(shapes, dtype) + views * _bytes_beside(train) + _bytes_beside(val)
     if not all((store / ABOUT).is_file() for each in stores.values() for store, _ in each):
         check_writable(folder, chosen_by="--cache-folder")
     return StoringPlan(network, entry, shapes, dtype, views, folder, stores, size)
@@ -293,19 +325,22 @@ def _bytes_beside(dataset: SampleDataset) -> int:
     return len(dataset) * size // max(1, len(samples))
 
 
-def _lack_of_room(plan: StoringPlan, data: "FitData") -> str | None:
-    """Say what will be stored where, and return why there is no room for it."""
-    free, needed = free_bytes(plan.folder), plan.size - plan.stored
-    layers = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in plan.shapes.items())
-    views = f" in {plan.views} looks each" if plan.views > 1 else ""
-    print(
-        f"features to store: {layers}; {len(data.train.dataset):,} images{views} + {len(data.val.dataset):,}, "
-        f"{plan.dtype}: {size_text(plan.size)} in {plan.folder}; free: {size_text(free)}"
-    )
+def _lack_of_room(plans: Mapping[str, StoringPlan], sources: "Mapping[str, FitData]") -> str | None:
+    """Say what will be stored where, and return why there is no room for all of it together."""
+    folder = next(iter(plans.values())).folder  # that of all
+    free, needed = free_bytes(folder), sum(plan.size - plan.stored for plan in plans.values())
+    for name, plan in plans.items():
+        data = sources[name]
+        layers = ", ".join(f"{level} {'x'.join(map(str, shape))}" for level, shape in plan.shapes.items())
+        views = f" in {plan.views} looks each" if plan.views > 1 else ""
+        print(
+            f"features to store: {layers}; {len(data.train.dataset):,} images{views} + {len(data.val.dataset):,}, "
+            f"{plan.dtype}: {size_text(plan.size)} in {folder}; free: {size_text(free)}"
+        )
     if needed <= free:
         return None
     return (
-        f"'{plan.folder}' needs {size_text(needed)} more, and {size_text(free)} are free there. Store less "
+        f"'{folder}' needs {size_text(needed)} more, and {size_text(free)} are free there. Store less "
         "(--cache-dtype bf16, fewer --cache-views), or elsewhere: --cache-folder DIR"
     )
 

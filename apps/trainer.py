@@ -72,14 +72,14 @@ def look_at_all(task: OnTrunk, loader: Loader, options: RuntimeOptions) -> float
     return time.monotonic() - started
 
 
-def print_undefined(evaluation: Evaluation) -> None:
-    """Print a line on the metrics that have no value on the images, and why."""
+def print_undefined(evaluation: Evaluation, *, of: str = "") -> None:
+    """Print a line on the metrics that have no value on the images, and why; those of a task that has a name."""
     reasons: dict[str, list[str]] = {}
     for name, reason in evaluation.details.get("undefined", {}).items():
         reasons.setdefault(reason, []).append(name)
     if reasons:
         listing = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
-        print(f"undefined and left out: {listing}")
+        print(f"undefined and left out{f' of {of}' if of else ''}: {listing}")
 
 
 def predict(task: OnTrunk, loader: ResumableLoader, options: RuntimeOptions) -> list[dict[str, Any]]:

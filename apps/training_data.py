@@ -37,7 +37,7 @@ def make_fit_data(
             transform,
             options,
             channels=inputs.channels,
-            classes=train.classes,
+            targets=train.classes,
             **settings,
         )
 

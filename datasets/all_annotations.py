@@ -53,6 +53,8 @@ class AllAnnotations:
     format and notes. A split of which nothing is known lacks there."""
     notes: tuple[str, ...] = ()
     """What its owner may want to know, of all kinds together; full sentences."""
+    led: frozenset[Kind] = frozenset()
+    """The kinds that don't have these splits themselves: they follow those of other kinds, a cut, or a file."""
 
     def __len__(self) -> int:
         """Return the number of pictures in the split."""
@@ -172,7 +174,12 @@ def open_annotated(
     followed = {kind: _follow(images, whole) for kind, images in opened.items()}
     notes += [note for images in followed.values() for note in images.notes]
     notes += [*note_splits(root, whole.splits), *_note_unknown(whole, followed)]
-    return AllAnnotations(whole, followed, tuple(dict.fromkeys(notes))).select(split)
+    led = frozenset(kind for kind, images in followed.items() if _paths(images.splits) != _paths(opened[kind].found))
+    return AllAnnotations(whole, followed, tuple(dict.fromkeys(notes)), led).select(split)
+
+
+def _paths(splits: _Splits) -> dict[str, set[Path]]:
+    return {split: {record.path for record in records} for split, records in splits.items()}
 
 
 def _check_kinds(kinds: Sequence[Kind]) -> None:

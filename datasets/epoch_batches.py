@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Sampler
 
 from ..backbones.errors import UserError
@@ -100,12 +100,30 @@ class EpochBatches(Sampler[list[Key]]):
 
     def order(self) -> list[int]:
         """Return the indices of the epoch in their order, those of all processes."""
+        return self._order(self.epoch).tolist()
+
+    def batches_with(self, chosen: Tensor, epoch: int) -> Tensor:
+        """Return which of this process's batches of an epoch have any of the chosen records; no epoch is set by it.
+
+        Args:
+            chosen: bool ``[..., N]``, for all records.
+            epoch: Any, from 0.
+
+        Returns:
+            bool ``[..., batches]``.
+        """
+        stretches = [self._stretch(batch) for batch in range(len(self))]
+        before = nn.functional.pad(chosen[..., self._order(epoch)].cumsum(-1), (1, 0))
+        starts, stops = ([getattr(each, end) for each in stretches] for end in ("start", "stop"))
+        return before[..., [min(stop, self.num_samples) for stop in stops]] > before[..., starts]
+
+    def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:
-            return list(range(self.num_samples)) if self.only is None else self.only
-        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
+            return torch.arange(self.num_samples) if self.only is None else torch.tensor(self.only, dtype=torch.int64)
+        generator = torch.Generator().manual_seed(mix(self.seed, epoch))
         if self.sample_weights is None:
-            return torch.randperm(self.num_samples, generator=generator).tolist()
-        return torch.multinomial(self.sample_weights, self.num_samples, replacement=True, generator=generator).tolist()
+            return torch.randperm(self.num_samples, generator=generator)
+        return torch.multinomial(self.sample_weights, self.num_samples, replacement=True, generator=generator)
 
     def plan(self) -> dict[str, int | str]:
         """Return what the batches are a function of, besides the rank; the weights as the start of their SHA-256."""

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torchvision.tv_tensors import TVTensor
 
@@ -144,18 +143,9 @@ def targets_by_sample(batch: Batch) -> list[dict[str, Any]]:
 
 
 def _choose(context: Context, places: Tensor) -> Context:
-    """Return the context of some of the pictures, with their windows where there are any."""
-    windows = context.windows
-    if windows is not None:
-        new_places = torch.full((len(context.valid_sizes),), -1, device=windows.device)
-        new_places[places] = torch.arange(len(places), device=windows.device)
-        windows = torch.cat([new_places[windows[:, :1]], windows[:, 1:]], dim=1)[new_places[windows[:, 0]] >= 0]
-    return replace(
-        context,
-        valid_sizes=context.valid_sizes[places],
-        original_sizes=context.original_sizes[places],
-        windows=windows,
-    )
+    """Return the context of some of the pictures."""
+    assert context.windows is None  # several tasks are shown pictures as a whole
+    return replace(context, valid_sizes=context.valid_sizes[places], original_sizes=context.original_sizes[places])
 
 
 def _texts(questions: Sequence[Sequence[Question]] | Tensor | None) -> tuple[tuple[str, ...], ...] | None:

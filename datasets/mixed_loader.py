@@ -41,9 +41,10 @@ class MixedBatch:
         return [sample for batch in self.batches.values() for sample in batch.skipped]
 
     @property
-    def targets(self) -> dict[str, Tensor | list[Any]]:
-        """None of its own: they are in the batches, and one key may be in several."""
-        return {}
+    def dropped_boxes(self) -> Tensor | None:
+        """See ``Batch.dropped_boxes``, of all batches."""
+        found = [dropped for batch in self.batches.values() if (dropped := batch.dropped_boxes) is not None]
+        return torch.stack(found).sum() if found else None
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "MixedBatch":
         """Return the batches with their tensors on ``device``."""
@@ -99,6 +100,25 @@ class MixedSteps:
             for name, count in counts.items()
             if (step + 1) * count // len(self) > drawn[name]
         }
+
+    def steps_with(self, name: str, chosen: Tensor, epochs: int) -> Tensor:
+        """Return which steps of the first epochs have any of the chosen records of a data set.
+
+        Args:
+            name: Of the data set.
+            chosen: bool ``[..., N]``, for all of its records.
+            epochs: How many.
+
+        Returns:
+            bool ``[..., epochs, steps]``.
+        """
+        source, drawn = self._sources[name], self.counts()[name] * epochs
+        own_epochs = range(math.ceil(drawn / len(source)))
+        batches = torch.cat([source.batches_with(chosen, epoch) for epoch in own_epochs], dim=-1)[..., :drawn]
+        places = [step for step in range(len(self)) if name in self.draws(step)]
+        found = chosen.new_zeros((*chosen.shape[:-1], epochs, len(self)))
+        found[..., places] = batches.reshape(*chosen.shape[:-1], epochs, len(places))
+        return found
 
     def plan(self) -> dict[str, Any]:
         """Return, as plain values, all that the steps are a function of besides epoch and place."""

@@ -206,6 +206,12 @@ class Batch:
         """The number of usable samples, ``B``; 0 where every one of them is bad."""
         return len(self.names)
 
+    @property
+    def dropped_boxes(self) -> Tensor | None:
+        """How many boxes of all tasks a random change moved off the canvas, int64; None where there are no boxes."""
+        found = [value.sum() for key, value in self.targets.items() if _is_dropped(key) and isinstance(value, Tensor)]
+        return torch.stack(found).sum() if found else None
+
     def take_windows(self, start: int, stop: int) -> "Batch":
         """Return the images, and the context's places, of some of the windows; everything else stays."""
         assert self.images is not None
@@ -237,6 +243,10 @@ class Batch:
             indices=move(self.indices),
             known={task: move(places) for task, places in self.known.items()},
         )
+
+
+def _is_dropped(key: str) -> bool:
+    return plain_key(key) == "dropped"
 
 
 def _move(value: Tensor | list[Any], move: Any) -> Any:

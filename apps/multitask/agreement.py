@@ -27,8 +27,16 @@ def check_recipes(inputs: Mapping[str, InputRecipe]) -> InputRecipe:
         inputs: How each head was shown pictures, by what messages call it.
 
     Raises:
-        UserError: If it wasn't the same; naming two of them, what differs, and the options that choose it.
+        UserError: If it wasn't the same; naming two of them, what differs, and the options that choose it. Or if they
+            were shown windows of pictures.
     """
+    for name, each in inputs.items():
+        if each.mode == "window":
+            raise UserError(
+                f"{name} was trained with --resize window, in which a picture becomes any number of windows, and heads "
+                "that share a trunk see it whole, once. Use it with its own app's commands, or train it with --resize "
+                "pad."
+            )
     (first, recipe), *others = inputs.items()
     for name, other in others:
         if other == recipe:

@@ -37,6 +37,38 @@ def check_alone(runs: Sequence[str], tasks: Collection[str]) -> dict[str, Path]:
     return found
 
 
+def check_judged(alone: Mapping[str, Path], contents: Mapping[str, Mapping[str, int]]) -> None:
+    """Refuse models that were trained alone and judged on other images, before others are trained to compare with.
+
+    Args:
+        alone: Their folders, by app.
+        contents: Of each app the images that its head will be judged on: a short hash of each file, by its name.
+
+    Raises:
+        UserError: If one was judged by subject, on none of these images, or on other files of the same names.
+    """
+    for task, folder in alone.items():
+        judged, own = read_judged(folder), contents[task]
+        if judged.unit != "image":
+            raise UserError(
+                f"'{folder}' was judged by {judged.unit}, and heads that are trained together are judged by image: "
+                "evaluate it without --by-subject, and compare with that."
+            )
+        common = [name for name in judged.names if name in own]
+        if not common:
+            raise UserError(
+                f"'{folder}' was judged on '{judged.names[0]}' and the like, and the head of {task} will be on "
+                f"'{next(iter(own), 'nothing')}' and the like: they share no image. Evaluate it on the same data, or "
+                "leave it out."
+            )
+        known = {} if judged.contents is None else dict(zip(judged.names, judged.contents.tolist(), strict=True))
+        if changed := [name for name in common if known.get(name, 0) not in (0, own[name])]:
+            raise UserError(
+                f"'{folder}' was judged on {len(changed)} of {len(common)} images under the same name but with other "
+                f"contents, such as '{changed[0]}'. Evaluate it on the same data, or leave it out."
+            )
+
+
 def compare_alone(together: Mapping[str, Path], runs: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Compare heads with models that were trained alone, on the images that both were judged on.
 

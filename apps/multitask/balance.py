@@ -30,8 +30,10 @@ class Balance(nn.Module):
     """Weights of tasks' losses: given ones, learned ones, or ones that follow how fast each loss falls.
 
     Learned: each loss ``L`` counts as ``exp(-s) L + s / 2`` with the task's log variance ``s``, which is trained along
-    (Kendall 2018, equation 7, with one form for all tasks). Following: dynamic weight average (Liu 2019, section 3.2),
-    whose weights of an epoch are a softmax over the ratios of the last two epochs' mean losses; 1 before there are two.
+    (Kendall 2018, equation 7, with one form for all tasks); a given weight multiplies both, or the variance would learn
+    to undo it. Following: dynamic weight average (Liu 2019, section 3.2), whose weights of an epoch are a softmax over
+    the ratios of the last two mean losses, times the number of the tasks that were trained in the last epoch; 1 for a
+    task that wasn't, or before it has two.
 
     Attributes:
         log_variances: The learned ones, by task; empty for other ways.
@@ -49,21 +51,21 @@ class Balance(nn.Module):
         self._weights = dict(zip(tasks, options.weights or [1.0] * len(tasks), strict=True))
         learned = tasks if options.method == "uncertainty" else ()
         self.log_variances = nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in learned})
-        self._history: list[dict[str, float]] = []
+        self._history: list[dict[str, float]] = [{}, {}]  # the last mean before the last epoch, and that of it
 
     def weigh(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the losses of a batch's tasks as they count."""
         rates = self._rates(list(losses))
-        found = {task: self._weights[task] * rates[task] * loss for task, loss in losses.items()}
+        found = dict(losses)
         for task in found.keys() & self.log_variances.keys():
             variance = self.log_variances[task]
             found[task] = torch.exp(-variance) * found[task] + variance / 2
-        return found
+        return {task: self._weights[task] * rates[task] * loss for task, loss in found.items()}
 
     def end_epoch(self, means: Mapping[str, float]) -> None:
-        """Take the mean loss of each task over an epoch; tasks without one are as they were."""
-        before = self._history[-1] if self._history else {}
-        self._history = [*self._history, {**before, **means}][-2:]
+        """Take the mean loss of each task that was trained in an epoch."""
+        older, newer = self._history
+        self._history = [{**older, **newer}, dict(means)]
 
     def describe(self) -> dict[str, float]:
         """Return by task what a loss is multiplied with by now."""
@@ -80,7 +82,7 @@ class Balance(nn.Module):
         self._history = history
 
     def _rates(self, tasks: Sequence[str]) -> dict[str, float]:
-        if self._options.method != "dwa" or len(self._history) < 2:
+        if self._options.method != "dwa":
             return dict.fromkeys(tasks, 1.0)
         older, newer = self._history
         known = [task for task in self._weights if task in older and task in newer]

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from ...datasets.findings import count
 from ..card import Card, command_line, cost_lines, count_skipped, estimate_cells
 from ..console import wide_console
 from ..intervals import CONFIDENCE
@@ -58,7 +59,7 @@ class MultiTaskCard:
 def print_multitask_card(card: MultiTaskCard, where: Path | None = None) -> None:
     """Print a row for each task, what the model took, and where the whole card lies."""
     console = wide_console()
-    console.print(f"{len(card.tasks)} tasks on one trunk ({card.split})", soft_wrap=True)
+    console.print(f"{count(len(card.tasks), 'task')} on one trunk ({card.split})", soft_wrap=True)
     interval = f"{CONFIDENCE:.0%} interval"
     table = Table("task", "data", "images", "metric", "value", interval)
     if card.alone:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,21 @@ Write = Callable[[Path, Evaluation], None]
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What a model, or one of its heads, had cost before it was evaluated.
+
+    Attributes:
+        trained: How many parameters were trained.
+        storing_seconds: How long features took that were stored before.
+        val_seconds: How long those of the evaluated pictures took of it, which an evaluation of its own spends as well.
+    """
+
+    trained: int = 0
+    storing_seconds: float = 0.0
+    val_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Judging:
     """What is evaluated, and what it costs besides.
 
@@ -36,16 +51,16 @@ class Judging:
         selected_on: The split that chose the checkpoint, if one did.
         options: Where and how it runs.
         started: When the command did, by ``time.monotonic``.
-        trained: How many parameters were trained.
-        storing_seconds: How long features took that were stored before.
+        in_all: What the whole model had cost before.
+        by_task: What each head had; nothing where that is no part of it.
     """
 
     split: str
     selected_on: str | None
     options: RuntimeOptions
     started: float
-    trained: int = 0
-    storing_seconds: float = 0.0
+    in_all: Spent = field(default_factory=Spent)
+    by_task: Mapping[str, Spent] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,7 +131,7 @@ def _judge_splits(model: MultiTaskModel, splits: Sequence[SharedSplit], options:
     inputs = model.inputs
     loaders = {
         split.path: make_loader(
-            split.records, inputs.transform(), options, channels=inputs.channels, classes=split.encoder(model.tasks)
+            split.records, inputs.transform(), options, channels=inputs.channels, targets=split.encoder(model.tasks)
         )
         for split in splits
     }
@@ -176,16 +191,16 @@ def judge(
     for name in model.active:
         evaluation = model.tasks[name].evaluation
         assert evaluation is not None
-        print_undefined(evaluation)
+        print_undefined(evaluation, of=name)
         if model.fast is not None:
             evaluation.details["inference"] = model.fast.facts()
-        total = time.monotonic() - judging.started
+        spent = judging.by_task.get(name, Spent())
         cost = measure_cost(
             model.tasks[name],
             evaluation,
-            seconds=seconds,
-            total=total,
-            trained=judging.trained,
+            seconds=seconds + spent.val_seconds,
+            total=time.monotonic() - judging.started,
+            trained=spent.trained,
             options=judging.options,
         )
         evaluations[name] = evaluation
@@ -194,7 +209,7 @@ def judge(
             task=name,
             split=judging.split,
             selected_on=judging.selected_on,
-            cost=replace(cost, storing_seconds=judging.storing_seconds),
+            cost=replace(cost, storing_seconds=spent.storing_seconds),
             backbone=dict(backbones[name]),
             data=data[name],
         )
@@ -207,7 +222,9 @@ def judge(
     }
     cost_of_all = {
         **next(iter(cards.values())).cost,
-        "images_per_second": len(pictures) / seconds,
+        "images_per_second": len(pictures) / (seconds + judging.in_all.val_seconds),
+        "trained_parameters": judging.in_all.trained,
+        "storing_seconds": judging.in_all.storing_seconds,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
     return Judged(judging, evaluations, cards, trunk, cost_of_all)

@@ -1,7 +1,7 @@
 """Heads of several apps that are trained on one trunk, each with a schedule, clipping and an end of its own."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,8 @@ from .model import MultiTaskModel
 from .options import BalanceOptions
 
 _TRUNK, _BALANCE = "trunk", "balance"
+#: Of the tasks' metrics, as it is logged.
+_MEAN = "val_mean"
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,15 @@ class HeadPlan:
     """How the head of a task is trained.
 
     Attributes:
-        steps: Optimizer steps an epoch in which pictures of its data set are seen.
+        steps: Optimizer steps of the run in which it knows any of the pictures, where none is bad.
+        thaw_step: How many of these come before the trunk is thawed; 0 where it isn't.
         clip_norm: The largest norm of its gradients; None for no clipping.
-        patience: After how many epochs that brought nothing better it isn't trained any more; None for never.
+        patience: After how many epochs that brought nothing better it isn't trained any more, by itself; None for
+            never.
     """
 
     steps: int
+    thaw_step: int = 0
     clip_norm: float | None = None
     patience: int | None = None
 
@@ -44,10 +49,12 @@ class MultiTaskLearner(MultiTaskModel):
 
     A task that knows none of a step's pictures isn't run: its parameters have no gradients, so that the optimizer
     leaves them and what it remembers of them alone (zero gradients would still move them by AdamW's memory), and its
-    schedule doesn't go on.
+    schedule doesn't go on. Where a step accumulates batches, the gradients are the means over all of them: a batch in
+    which a task knows no picture counts as 0 for it.
 
     Attributes:
         balance: How losses are weighed.
+        is_apart: Whether nothing of the trunk is trained in the whole run, so that each head keeps its own best epoch.
         steps: Of each part of the parameters in how many optimizer steps it took part.
         stopped: The tasks that aren't trained any more.
     """
@@ -59,15 +66,17 @@ class MultiTaskLearner(MultiTaskModel):
         plans: Mapping[str, HeadPlan],
         options: BalanceOptions,
         *,
+        is_apart: bool,
         clip_norm: float | None = None,
     ) -> None:
         """Put the heads of tasks on their trunk.
 
         Args:
-            backbone: The trunk; where it is frozen as a whole, each head keeps its own best epoch.
+            backbone: The trunk.
             tasks: With their learning rates and weight decays.
             plans: By task.
             options: How losses are weighed and gradients aggregated.
+            is_apart: Whether nothing of the trunk is trained, now or later.
             clip_norm: The largest norm of the trunk's gradients.
 
         Raises:
@@ -78,10 +87,11 @@ class MultiTaskLearner(MultiTaskModel):
         self.balance = Balance(options, list(tasks))
         self.aggregation = options.aggregation
         self.clip_norm = clip_norm
-        self.is_apart = backbone.is_frozen
+        self.is_apart = is_apart
         self.steps = dict.fromkeys([_TRUNK, _BALANCE, *(f"heads.{name}" for name in tasks)], 0)
         self.stopped: list[str] = []
-        self._sums = {name: [0.0, 0.0] for name in tasks}
+        self._passed_over = dict.fromkeys(self.steps, 0)  # steps of the schedule
+        self._sums: dict[str, Tensor] = {}
         self._terms: list[Term] = []
         self._chance: dict[str, list[Tensor]] = {}
 
@@ -98,22 +108,28 @@ class MultiTaskLearner(MultiTaskModel):
         return [*super().head_parts(), TrainedPart(_BALANCE, self.learning_rate, 0.0, learned)]
 
     def early_stopping(self, patience: int | None) -> pl.Callback | None:
-        """Return what ends the training of tasks one by one, where any of them is to be ended."""
-        return TaskStopping() if any(plan.patience is not None for plan in self.plans.values()) else None
+        """Return what ends the training of tasks one by one, and on a trunk that is trained that of all by the mean."""
+        whole = None if self.is_apart else patience
+        own = {name: plan.patience for name, plan in self.plans.items() if plan.patience is not None}
+        return TaskStopping(own, whole) if own or whole is not None else None
 
     def rate_of(self, part: str) -> Callable[[int], float]:
         """Return the factor of a part's learning rate, by the steps in which it took part."""
         plan = self._rate_plan_of(part)
-        return lambda _: plan.factor(self.steps[part])
+        return lambda _: plan.factor(self._place(part))
+
+    def _place(self, part: str) -> int:
+        return self.steps[part] + self._passed_over[part]
 
     def _rate_plan_of(self, part: str) -> RatePlan:
-        name = part.removeprefix("heads.")
-        if name not in self.plans:
+        own = self.plans.get(part.removeprefix("heads."))
+        if own is None:
             return self.rate_plan
-        # as many epochs, of fewer steps
-        share = self.plans[name].steps / max(plan.steps for plan in self.plans.values())
-        steps, thaw_step = (round(share * each) for each in (self.rate_plan.steps, self.rate_plan.thaw_step))
-        return replace(self.rate_plan, steps=steps, thaw_step=thaw_step)
+        if not self.rate_plan.thaw_step:
+            return replace(self.rate_plan, steps=own.steps)
+        # also for a task without a step before it the second phase is another one than the first
+        thaw_step = max(1, own.thaw_step)
+        return replace(self.rate_plan, steps=thaw_step + own.steps - own.thaw_step, thaw_step=thaw_step)
 
     def training_step(self, batch: MixedBatch, batch_index: int) -> Tensor | None:
         """Return the sum of the weighted losses of all tasks that know any of the pictures; nothing where none does."""
@@ -121,8 +137,8 @@ class MultiTaskLearner(MultiTaskModel):
         met: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
         for part in batch.batches.values():
             with explaining_single_values(part):
-                for name, own in self.own_batches(part):
-                    if own.size and name not in self.stopped:
+                for name, own in self.own_batches(part, but=self.stopped):
+                    if own.size:
                         assert own.features is not None
                         read, met[name] = self._cut(own.features)
                         with self._own_chance(name):
@@ -130,14 +146,13 @@ class MultiTaskLearner(MultiTaskModel):
                         self._add(name, losses[name], own.size)
         if not losses:
             return None
-        # Lightning divides every loss by the full number of accumulated batches, also where an epoch has fewer left
-        full, batches = self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches)
-        scale = full / accumulated(batch_index, batches, full)
-        weighed = {name: loss * scale for name, loss in self.balance.weigh(losses).items()}
-        self._terms = [Term(loss, *met[name]) for name, loss in weighed.items()]
+        weighed = self.balance.weigh(losses)
         loss = torch.stack(list(weighed.values())).sum()
         self.log("train_loss", loss, prog_bar=True, batch_size=batch.size)
-        return loss
+        # Lightning divides every loss by the full number of accumulated batches, also where an epoch has fewer left
+        full, batches = self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches)
+        self._terms = [Term(each, *met[name]) for name, each in weighed.items()]
+        return loss if full == 1 else loss * (full / accumulated(batch_index, batches, full))
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute gradients; those of several tasks for the trunk are aggregated where that was asked for."""
@@ -146,8 +161,7 @@ class MultiTaskLearner(MultiTaskModel):
             loss.backward()  # type: ignore[no-untyped-call]
             return
         trunk = [parameter for parameter in self.backbone.parameters() if parameter.requires_grad]
-        full = self.trainer.accumulate_grad_batches
-        backward_aggregated([replace(term, loss=term.loss / full) for term in terms], self.aggregation, trunk)
+        backward_aggregated(terms, self.aggregation, trunk)
 
     def _cut(self, features: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[list[Tensor], list[Tensor]]]:
         """Return what a head reads, cut off from the trunk where its gradients are taken apart; and the two ends."""
@@ -179,12 +193,21 @@ class MultiTaskLearner(MultiTaskModel):
         own = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
         return [torch.get_rng_state(), *own]
 
+    def on_train_epoch_start(self) -> None:
+        """Begin the second phase of all parts together, once the trunk is thawed, also of those that missed steps."""
+        if self.rate_plan.thaw_step and not self.backbone.is_frozen:
+            for part in self.steps:
+                late = self._rate_plan_of(part).thaw_step - self._place(part)
+                self._passed_over[part] += max(0, late)
+
     def on_train_batch_start(self, batch: MixedBatch, batch_index: int) -> None:
-        """Set each part's momentum where the schedule moves it too."""
+        """Set each part's learning rate, which the thaw may have changed since the last step, and its momentum."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         for group in optimizer.param_groups:
-            momentum = self._rate_plan_of(group["name"]).momentum(self.steps[group["name"]])
+            plan, place = self._rate_plan_of(group["name"]), self._place(group["name"])
+            group["lr"] = group["initial_lr"] * plan.factor(place)
+            momentum = plan.momentum(place)
             if momentum is not None:
                 set_momentum(group, momentum)
 
@@ -210,12 +233,14 @@ class MultiTaskLearner(MultiTaskModel):
 
     def on_validation_epoch_end(self) -> None:
         """Log the tasks' figures, and in training the mean loss of each, which weights may follow."""
-        super().on_validation_epoch_end()
+        figures = self.log_figures()
         if self.trainer.state.fn != "fit":
             return
-        means = {name: total / count for name, (total, count) in self._sums.items() if count}
+        means = {name: float(total / size) for name, (total, size) in self._sums.items()}
         self.balance.end_epoch(means)
-        self._sums = {name: [0.0, 0.0] for name in self.tasks}
+        self._sums = {}
+        if not self.is_apart:
+            self.log(_MEAN, self.choosing(figures)[""])
         # not a number for a task that wasn't trained, or the log would show its last one again
         self.log_dict({f"train_loss_{name}": means.get(name, math.nan) for name in self.tasks})
 
@@ -224,8 +249,9 @@ class MultiTaskLearner(MultiTaskModel):
         super().on_save_checkpoint(checkpoint)
         checkpoint["learner"] = {
             "steps": dict(self.steps),
+            "passed_over": dict(self._passed_over),
             "stopped": list(self.stopped),
-            "sums": {name: list(each) for name, each in self._sums.items()},
+            "sums": dict(self._sums),
             "history": self.balance.history(),
             "chance": dict(self._chance),
         }
@@ -234,21 +260,33 @@ class MultiTaskLearner(MultiTaskModel):
         """Take how far each part was."""
         super().on_load_checkpoint(checkpoint)
         kept = checkpoint["learner"]
-        self.steps, self.stopped, self._sums = kept["steps"], kept["stopped"], kept["sums"]
+        self.steps, self.stopped, self._passed_over = kept["steps"], kept["stopped"], kept["passed_over"]
+        self._sums = kept["sums"]
         self.balance.restore(kept["history"])
         self._chance = kept["chance"]
 
     def _add(self, name: str, loss: Tensor, size: int) -> None:
-        sums = self._sums[name]
-        sums[0] += float(loss.detach()) * size
-        sums[1] += size
+        # on the device: to wait for each loss would keep a GPU from going on; MPS has no float64
+        weighted = loss.detach().to(torch.float32 if loss.device.type == "mps" else torch.float64) * size
+        added = torch.stack([weighted, torch.full_like(weighted, size)])
+        before = self._sums.get(name)  # of a checkpoint, maybe, that was loaded onto another device
+        self._sums[name] = added if before is None else before.to(added.device) + added
 
 
 class TaskStopping(pl.Callback):
-    """Ends the training of a task whose metric no longer gets better; with the last one the run ends."""
+    """Ends the training of a task whose metric no longer gets better; with the last one the run ends.
 
-    def __init__(self) -> None:
-        """Begin with nothing seen."""
+    Where the run has a patience of its own, it ends too once the mean of the tasks' metrics no longer gets better.
+    """
+
+    def __init__(self, patience: Mapping[str, int], whole: int | None) -> None:
+        """Begin with nothing seen.
+
+        Args:
+            patience: After how many epochs without a better value, for the tasks that are ended by themselves.
+            whole: The same for the mean; None where the run isn't ended by it.
+        """
+        self._patience = dict(patience) if whole is None else {**patience, _MEAN: whole}
         self._best: dict[str, float] = {}
         self._waited: dict[str, int] = {}
 
@@ -263,17 +301,20 @@ class TaskStopping(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the epoch's figures."""
         assert isinstance(pl_module, MultiTaskLearner)
-        named: Sequence[tuple[str, str]] = list(zip(pl_module.tasks, pl_module.judged_by, strict=True))
-        for name, figure in named:
-            patience = pl_module.plans[name].patience
-            if patience is None or name in pl_module.stopped:
+        figures = {**dict(zip(pl_module.tasks, pl_module.judged_by, strict=True)), _MEAN: _MEAN}
+        ended = []
+        for name, patience in self._patience.items():
+            if name in pl_module.stopped:
                 continue
-            value = float(trainer.callback_metrics[figure])
+            value = float(trainer.callback_metrics[figures[name]])
             is_better = value > self._best.get(name, float("-inf"))
             self._best[name] = max(value, self._best.get(name, value))
-            self._waited[name] = 0 if is_better else self._waited[name] + 1
+            self._waited[name] = 0 if is_better else self._waited.get(name, 0) + 1
             if self._waited[name] >= patience:
-                pl_module.stopped.append(name)
-                age = count(patience, "epoch")
-                print(f"{name} is no longer trained after epoch {trainer.current_epoch + 1}: its best is {age} old")
-        trainer.should_stop = trainer.should_stop or len(pl_module.stopped) == len(pl_module.tasks)
+                ended.append(name)
+        for name in (each for each in ended if each != _MEAN):
+            pl_module.stopped.append(name)
+            age = count(self._patience[name], "epoch")
+            print(f"{name} is no longer trained after epoch {trainer.current_epoch + 1}: its best is {age} old")
+        all_stopped = len(pl_module.stopped) == len(pl_module.tasks)
+        trainer.should_stop = trainer.should_stop or all_stopped or _MEAN in ended

@@ -1,6 +1,6 @@
 """The model of several apps, ready to be used: loaded, saved, and each head taken out of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,10 @@ class MultiTaskModel(OnTrunk):
         return [f"val_{name}_{task.evaluator.primary}" for name, task in self.tasks.items()]
 
     def choosing(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """Return the mean of the tasks' metrics: what moves the trunk moves all heads."""
+        """Return the mean of the tasks' metrics as they are: what moves the trunk moves all heads.
+
+        One that isn't bounded by 1, as CIDEr, may say more than others.
+        """
         return {"": sum(figures[name] for name in self.judged_by) / len(self.tasks)}
 
     def head_parts(self) -> list[TrainedPart]:
@@ -105,27 +108,38 @@ class MultiTaskModel(OnTrunk):
                 self.tasks[name].validation_step(own, batch_index)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the figures of each task under its name, and outside of training keep their evaluations.
+        """End the evaluation of each task; see ``log_figures``."""
+        self.log_figures()
+
+    def log_figures(self) -> dict[str, float]:
+        """Log and return the figures of each task under its name, and outside of training keep their evaluations.
 
         Raises:
             UserError: If outputs or losses of one aren't finite, or its metric is undefined.
         """
         epoch = self.current_epoch + 1 if self.trainer.state.fn == "fit" else None
+        logged: dict[str, float] = {}
         for name in self.active:
             try:
                 figures = self.tasks[name].end_evaluation(epoch=epoch)
             except UserError as error:
                 raise type(error)(f"{name}: {error}") from error
-            self.log_dict({f"val_{name}_{figure}": value for figure, value in figures.items()})
+            logged |= {f"val_{name}_{figure}": value for figure, value in figures.items()}
+        self.log_dict(logged)
+        return logged
 
-    def own_batches(self, batch: Batch) -> Iterator[tuple[str, Batch]]:
+    def own_batches(self, batch: Batch, *, but: Collection[str] = ()) -> Iterator[tuple[str, Batch]]:
         """Yield the batch of each active task that knows any of a batch's pictures, with what its head reads of them.
 
-        The trunk runs once; a head that is asked nothing isn't run.
+        The trunk runs once, or not at all where no head reads anything of it.
+
+        Args:
+            batch: Of a data set.
+            but: Tasks that are left out.
         """
         known = {*batch.known, *(task for bad in batch.skipped for task in bad.tasks)}
-        active = [name for name in self.active if name in known]
-        features = self.features(batch) if batch.size and active else {}
+        active = [name for name in self.active if name in known and name not in but]
+        features = self.features(batch) if any(name in batch.known for name in active) else {}
         for name in active:
             own = split_batch(batch, name)
             if own.size:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ...backbones.errors import UserError, unknown
-from ...datasets import DataError, JointEncoder, Kind, Record, join_records, read_excerpts
+from ...datasets import DataError, JointEncoder, Kind, Record, join_records
 from ...datasets.open import open_with_faults
 from ...datasets.splits import find_split
 from ...datasets.superset_files import reading_once
 from ..app_training import AppTraining
 from ..commands import OpenedSplit
-from ..data_check import Identity, identify
+from ..data_check import Identity, identify, read_ends
 from ..model_file import read_description
 from ..opening import Trained, noting_once
 from ..task import Task
@@ -51,12 +51,8 @@ class SharedSplit:
     @cached_property
     def identities(self) -> dict[str, Identity]:
         """Of each task what tells its images from others."""
-        paths = [record.path for record in self.records]
-        excerpts = dict(zip(paths, read_excerpts(self.records), strict=True))
-        return {
-            task: identify(opened.images, [excerpts[record.path] for record in opened.images.records])
-            for task, opened in self.opened.items()
-        }
+        excerpts = read_ends(self.records)
+        return {task: identify(opened.images, excerpts) for task, opened in self.opened.items()}
 
 
 def _common_order(orders: Sequence[Sequence[Record]]) -> list[Record]:
@@ -97,7 +93,9 @@ def open_shared_splits(model: MultiTaskModel, options: EvaluateOptions) -> list[
     found: dict[str, dict[str, OpenedSplit]] = {}
     lacking: dict[str, DataError] = {}
     with reading_once(), noting_once():
-        for task, path in paths.items():
+        for task, given in paths.items():
+            # one data set by two names is one, whose pictures have one path each
+            path = next((one for one in found if Path(one).resolve() == Path(given).resolve()), given)
             try:
                 opened = _open(model.tasks[task], trained[task], replace(options, data=path))
             except DataError as error:
@@ -105,8 +103,7 @@ def open_shared_splits(model: MultiTaskModel, options: EvaluateOptions) -> list[
                     raise
                 lacking[task] = error
             else:
-                same = next((one for one in found if Path(one).resolve() == Path(path).resolve()), path)
-                found.setdefault(same, {})[task] = opened
+                found.setdefault(path, {})[task] = opened
     if not found:
         raise next(iter(lacking.values()))
     for task in lacking:

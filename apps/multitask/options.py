@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from pathlib import Path
 from typing import Any, Literal
 
 from ...backbones.errors import UserError, unknown
-from ..config import CheckedOptions, EvaluationOptions, PredictionOptions, TrainingOptions, ZoomOptions
+from ..config import CheckedOptions, EvaluationOptions, FitOptions, PredictionOptions, TrainingOptions, ZoomOptions
 from ..option_checks import check_effect, check_range, is_default, may_be_several
 from ..task_names import TASKS
 
@@ -126,6 +127,20 @@ class BalanceOptions(CheckedOptions):
 
 
 @dataclass(kw_only=True)
+class JointFitOptions(FitOptions):
+    """How the training loop runs."""
+
+    accumulate: int = 1
+    """With a single data set: batches whose gradients are averaged for one optimizer step; one in which a task knows no
+    picture counts as 0 for it."""
+    patience: int | None = None
+    """On a frozen trunk: a task is no longer trained once this many epochs in a row brought no better value of its
+    metric. On a trunk that is trained: all stop once so many brought no better mean of the tasks' metrics, which is
+    taken of them as they are, also of CIDEr, which may be above 1; fit.patience under a task's --task-options ends the
+    training of its head alone."""
+
+
+@dataclass(kw_only=True)
 class JointAugmentOptions(ZoomOptions):
     """Random changes to pictures that several tasks share; none by default, for not every task bears each of them."""
 
@@ -156,6 +171,7 @@ class TrainOptions(TrainingOptions):
     set has batches in it, and the others' are spread evenly over them."""
     mix_weights: list[float] | None = None
     """With --mix weights: one for each data set, in the order in which the tasks name them."""
+    fit: JointFitOptions = field(default_factory=JointFitOptions)
     alone: list[str] = field(default_factory=list)
     """Runs of single tasks to compare with: the card says what training together changed, with an interval."""
     augment: JointAugmentOptions = field(default_factory=JointAugmentOptions)
@@ -185,6 +201,7 @@ class TrainOptions(TrainingOptions):
                 f"{_words(weights)}."
             )
         self._refuse_what_one_task_has()
+        self._refuse_what_goes_by_data_sets()
         self._refuse_idle_balance()
 
     def _refuse_what_one_task_has(self) -> None:
@@ -201,13 +218,32 @@ class TrainOptions(TrainingOptions):
                 "step has other heads to run. Leave it out."
             )
 
-    def _refuse_idle_balance(self) -> None:
-        fields = ("weights", "method", "aggregation")
-        given = [name for name in fields if not is_default(self, f"balance.{name}")]
-        if given and self.freeze == "all":
+    def _refuse_what_goes_by_data_sets(self) -> None:
+        named = (self.task_options.get(task, {}).get("data") or self.data for task in self.tasks)
+        is_one = len({Path(str(path)).resolve() for path in named}) == 1
+        if is_one and self.mix != "size":
             raise UserError(
-                f"--balance.{given[0]}: the trunk is frozen, so that no task's loss moves what another one reads, and "
-                "there is nothing to balance. Leave it out, or train a part of the trunk: --freeze c3"
+                f"--mix {self.mix}: all tasks learn from one data set, whose pictures are seen once an epoch each. "
+                "Leave it out."
+            )
+        if self.fit.accumulate > 1 and not is_one:
+            raise UserError(
+                f"--fit.accumulate {self.fit.accumulate}: with several data sets a step takes batches of several "
+                "already. Leave it out, or give larger ones: --batch-size"
+            )
+        if self.fit.accumulate > 1 and self.balance.aggregation != "none":
+            raise UserError(
+                f"--fit.accumulate {self.fit.accumulate}: --balance.aggregation {self.balance.aggregation} would act "
+                "on each of a step's batches by itself. Leave one of them out, or give larger batches: --batch-size"
+            )
+
+    def _refuse_idle_balance(self) -> None:
+        if self.freeze == "all":
+            refuse_balance_of_frozen(self)
+        if len(self.tasks) == 1 and (given := _given_balance(self)):
+            raise UserError(
+                f"--balance.{given[0]}: {self.tasks[0]} is the only task, and there is nothing to balance it against. "
+                "Leave it out."
             )
 
 
@@ -253,6 +289,23 @@ def check_tasks(tasks: Sequence[str], named: Sequence[str] | dict[str, Any]) -> 
     if idle := [task for task in named if task not in tasks]:
         raise UserError(f"--task-options has options of {idle[0]}, which isn't among --tasks {' '.join(tasks)}.")
     return list(tasks)
+
+
+def refuse_balance_of_frozen(options: TrainOptions) -> None:
+    """Refuse options that weigh losses against one another, for a trunk of which nothing will be trained.
+
+    Raises:
+        UserError: If there are any.
+    """
+    if given := _given_balance(options):
+        raise UserError(
+            f"--balance.{given[0]}: the trunk is frozen, so that no task's loss moves what another one reads, and "
+            "there is nothing to balance. Leave it out, or train a part of the trunk: --freeze c3"
+        )
+
+
+def _given_balance(options: TrainOptions) -> list[str]:
+    return [name for name in ("weights", "method", "aggregation") if not is_default(options, f"balance.{name}")]
 
 
 def _words(numbers: Sequence[float]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from ...backbones.errors import UserError
 from ...datasets import (
     AllAnnotations,
     AnnotatedImages,
+    DataError,
+    Excerpt,
     JointEncoder,
     MixedLoader,
     Record,
@@ -17,14 +20,17 @@ from ...datasets import (
     TargetEncoder,
     Transform,
     batch_counts,
+    find_duplicates,
+    identify_contents,
     join_records,
     open_annotated,
     write_split,
 )
-from ..data_check import Identity, check_data, identify
+from ...datasets.duplicates import ACROSS
+from ..data_check import Ends, Identity, check_data, identify, read_ends
 from ..fit_data import FitData
 from ..inputs import InputRecipe, make_loader
-from ..option_checks import check_effect, note_unused_cut
+from ..option_checks import check_effect, frozen_epochs, note_unused_cut
 from ..run_folder import RunFolder, make_folder
 from ..task import Task
 from .options import TrainOptions
@@ -43,11 +49,13 @@ class Source:
         path: Where it is.
         pictures: All of its pictures, in its training split, whichever task knows them.
         splits: Of each task that learns from it the two splits, with the targets that the task needs.
+        chosen: The tasks whose splits the data set doesn't have for each by itself; they are kept with the run.
     """
 
     path: str
     pictures: AnnotatedImages
     splits: Mapping[str, Splits]
+    chosen: tuple[str, ...] = ()
 
     def records(self, split: str) -> tuple[Record, ...]:
         """Return the pictures of a split with what all tasks know of them."""
@@ -104,12 +112,18 @@ def _open(path: str, plans: Mapping[str, TaskPlan], options: TrainOptions) -> So
     note_unused_cut(options, is_cut=opened.pictures.is_cut)
     for note in opened.notes:
         print(note)
-    return Source(path, opened.pictures, {task: _splits(opened, plan) for task, plan in plans.items()})
+    splits = {task: _splits(task, opened, plan) for task, plan in plans.items()}
+    chosen = [task for task, plan in plans.items() if plan.training.kind in opened.led]
+    return Source(path, opened.pictures, splits, tuple(chosen))
 
 
-def _splits(opened: AllAnnotations, plan: TaskPlan) -> dict[str, AnnotatedImages]:
-    own = opened.of(plan.training.kind)
-    splits = {split: plan.training.require(own.select(split), plan.options) for split in ("train", "val")}
+def _splits(task: str, opened: AllAnnotations, plan: TaskPlan) -> dict[str, AnnotatedImages]:
+    whole = {split: opened.select(split) for split in ("train", "val")}
+    try:
+        own = {split: each.of(plan.training.kind) for split, each in whole.items()}
+    except DataError as error:
+        raise DataError(f"{task}: {error}") from error
+    splits = {split: plan.training.require(images, plan.options) for split, images in own.items()}
     plan.training.check(splits, plan.options)
     return splits
 
@@ -122,7 +136,7 @@ class JointData:
         sources: By their paths.
         counts: How many batches of each an epoch draws.
         identities: Of each task what tells its splits from others.
-        splits: Of each task the splits of a data set that was cut for this run.
+        splits: Of each task the splits that its data set doesn't have for it alone, such as those that were cut.
     """
 
     sources: Mapping[str, FitData]
@@ -150,16 +164,11 @@ class JointData:
         return replace(self, sources=sources)
 
     def write_splits(self, run: RunFolder) -> None:
-        """Write down the splits that were cut, of each task those of the pictures that it knows."""
+        """Write down the splits that tasks can't find again, of each those of the pictures that it knows."""
         for task, splits in self.splits.items():
             path = split_of(run.path, task)
             make_folder(path.parent)
             write_split(path, splits)
-
-    def optimizer_steps(self, source: str, accumulate: int) -> int:
-        """Return in how many optimizer steps of an epoch pictures of a data set are seen."""
-        steps = self.train.batch_sampler
-        return len({step // accumulate for step in range(len(steps)) if source in steps.draws(step)})
 
 
 def read_sources(
@@ -179,22 +188,39 @@ def read_sources(
     """
     found: dict[str, FitData] = {}
     identities: dict[str, dict[str, Identity]] = {}
+    ends: dict[Path, Excerpt | None] = {}
     for source in sources:
-        looked = check_data({split: source.pictures.select(split) for split in ("train", "val")}, options)
+        pictures = {split: source.pictures.select(split) for split in ("train", "val")}
+        ends |= read_ends([record for images in pictures.values() for record in images.records])
+        looked = check_data(pictures, options, ends)
         for task, splits in source.splits.items():
-            own = {split: replace(identify(splits[split]), unreadable=looked[split].unreadable) for split in splits}
+            own = {
+                split: replace(identify(images, ends), unreadable=looked[split].unreadable)
+                for split, images in splits.items()
+            }
             plans[task].training.check_readable(tasks[task], splits, own, plans[task].options)
             identities[task] = own
         found[source.path] = _read(source, plans, tasks, identities, options)
+    trunk = next(iter(tasks.values())).backbone
+    if not trunk.is_frozen or frozen_epochs(options.freeze):  # else no head learns from another's pictures
+        _warn_of_shared(sources, ends)
     sizes = {name: len(each.train.dataset) for name, each in found.items()}
     lengths = {name: len(each.train) for name, each in found.items()}
-    cut = {
-        task: splits["train"].splits
-        for source in sources
-        for task, splits in source.splits.items()
-        if source.pictures.is_cut
-    }
-    return JointData(found, batch_counts(sizes, lengths, _sampling(options, list(found))), identities, cut)
+    counts = batch_counts(sizes, lengths, _sampling(options, list(found)))
+    found = {name: replace(each, drawn=counts[name]) for name, each in found.items()}
+    chosen = {task: source.splits[task]["train"].splits for source in sources for task in source.chosen}
+    return JointData(found, counts, identities, chosen)
+
+
+def _warn_of_shared(sources: list[Source], ends: Ends) -> None:
+    """Print a line for each data set from which a trunk learns pictures that a head is judged on in another one."""
+    for one, other in permutations(sources, 2):
+        learned, judged = one.pictures.select("train").records, other.pictures.select("val").records
+        records = [*learned, *judged]
+        contents = identify_contents(records, [ends[record.path] for record in records])
+        for finding in find_duplicates({f"train of {one.path}": learned, f"val of {other.path}": judged}, contents):
+            if finding.kind == ACROSS:
+                print(f"warning: {finding.message}")
 
 
 def _sampling(options: TrainOptions, names: list[str]) -> Any:
@@ -225,7 +251,6 @@ def _read(
         val=_loader(source, "val", inputs.transform(), inputs, options),
         train_fingerprint=" ".join(each["train"].fingerprint for each in own_identities),
         val_fingerprint=" ".join(each["val"].fingerprint for each in own_identities),
-        val_contents={name: short for each in own_identities for name, short in each["val"].contents.items()},
         unreadable={name: why for each in own_identities for name, why in each["train"].unreadable.items()},
         facts={"path": source.path, "split_origin": source.pictures.split_origin},
         levels=tuple(levels),
@@ -237,5 +262,5 @@ def _loader(
 ) -> ResumableLoader:
     training: dict[str, Any] = {"seed": options.seed, "shuffle": True} if split == "train" else {}
     return make_loader(
-        source.records(split), transform, options, channels=inputs.channels, classes=source.encoder(), **training
+        source.records(split), transform, options, channels=inputs.channels, targets=source.encoder(), **training
     )

@@ -62,13 +62,12 @@ def _plan(task: str, options: TrainOptions) -> TaskPlan:
     given |= {"data": options.data, "learning_rate": options.learning_rate, **own}
     for group in _FREE_IN_GROUPS:
         given[group] = {**_without_none(plain[group]), **own.get(group, {})}
-    prog = f"the options of {task}, as of onetrunk {task} train"
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "options.yaml"
         file.write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
         try:
             parsed: TrainingOptions = parse_options(
-                command.options, ["--config", str(file)], prog=prog, description=command.help
+                command.options, ["--config", str(file)], prog=f"onetrunk {task} train", description=command.help
             )
         except UserError as error:
             raise UserError(f"task_options of {task}: {error}") from error
@@ -92,6 +91,16 @@ def _own_options(task: str, own: Mapping[str, Any]) -> dict[str, Any]:
         UserError: For what it may not set.
     """
     named = {str(name).replace("-", "_"): value for name, value in own.items()}
+    if "config" in named:
+        raise UserError(
+            f"--task-options: {task} names another file by 'config', which isn't read. Write the options of that file "
+            "here."
+        )
+    if "data" in named and not isinstance(named["data"], str):
+        raise UserError(
+            f"--task-options: data of {task} is the path of a data set, not {named['data']!r}. Leave it out where "
+            "--data is for all tasks."
+        )
     for name, value in named.items():
         if name in _SHARED:
             raise UserError(

@@ -5,25 +5,29 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from ...backbones import Backbone
 from ...backbones.errors import UserError
+from ...datasets import of_task
 from ..app_training import TrunkNeeds, build_seeded, build_trunk_of, make_inputs
 from ..card import Card
 from ..commands import prepare
 from ..fit import Finished, fit_and_conclude
 from ..model_file import describe_model, holds_model
+from ..option_checks import frozen_epochs
 from ..processes import is_first
 from ..run_folder import RunFolder, open_run, read_config
 from ..task import Task
 from ..task_names import MULTITASK, TASKS
 from ..trainer import describe_trained
-from .alone import check_alone, compare_alone
+from .alone import check_alone, check_judged, compare_alone
 from .card import MultiTaskCard, print_multitask_card
-from .evaluation import Judging, judge, write_judged
+from .evaluation import Judging, Spent, judge, write_judged
 from .learner import HeadPlan, MultiTaskLearner
-from .options import TrainOptions
+from .options import TrainOptions, refuse_balance_of_frozen
 from .sources import JointData, Source, open_sources, read_sources
+from .step_counts import count_steps
 from .stored import SPLITS, HeadFacts, split_of, write_stored
 from .task_options import TaskPlan, plan_tasks
 
@@ -38,14 +42,17 @@ def run_training(options: TrainOptions) -> MultiTaskCard:
     if options.resume and run.holds_run:
         _refuse_other_task_options(run, options)
     if options.resume and run.is_finished:
-        return _show_finished(run)
+        return _show_finished(run, options)
     plans = plan_tasks(options)
-    check_alone(options.alone, options.tasks)
+    alone = check_alone(options.alone, options.tasks)
     torch.manual_seed(options.seed)
     backbone = build_trunk_of(options, _needs(plans, options))
+    if _stays_frozen(backbone, options):
+        refuse_balance_of_frozen(options)
     sources = open_sources(plans, options)
     tasks = {task: _build(task, plan, backbone, sources) for task, plan in plans.items()}
     data = read_sources(sources, plans, tasks, options)
+    check_judged(alone, {task: own["val"].contents for task, own in data.identities.items()})
     learner = _learner(backbone, tasks, plans, data, options)
     _announce(learner, plans, sources, data, options)
     return fit_and_conclude(
@@ -86,10 +93,31 @@ def _names(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
-def _show_finished(run: RunFolder) -> MultiTaskCard:
+def _show_finished(run: RunFolder, options: TrainOptions) -> MultiTaskCard:
+    """Print and return the card of a finished run, after comparing it with what it wasn't compared with yet."""
     card = MultiTaskCard.read(run.card)
     print(f"the run in '{run.path}' is finished; nothing was left to do")
+    if options.alone:
+        card = _compare(card, run, options)
     print_multitask_card(card, run.card)
+    return card
+
+
+def _compare(card: MultiTaskCard, run: RunFolder, options: TrainOptions) -> MultiTaskCard:
+    """Return the card of a finished run with how its heads compare with models that were trained alone.
+
+    Raises:
+        UserError: If that can't be said; the card stays as it is.
+    """
+    try:
+        compared = compare_alone({name: run.path / name for name in card.tasks}, options.alone)
+    except UserError as error:
+        raise UserError(
+            f"{error} The run in '{run.path}' is finished all the same; it is compared anew by its command with "
+            "--resume and other runs after --alone."
+        ) from error
+    card = replace(card, alone=compared)
+    card.write(run.card)
     return card
 
 
@@ -119,11 +147,6 @@ def _needs(plans: Mapping[str, TaskPlan], options: TrainOptions) -> TrunkNeeds:
 def _build(name: str, plan: TaskPlan, backbone: Backbone, sources: Sequence[Source]) -> Task:
     splits = next(source.splits[name] for source in sources if name in source.splits)
     task = build_seeded(plan.training, backbone, splits, make_inputs(backbone, plan.options), plan.options)
-    if task.mixing is not None:
-        raise UserError(
-            f"task_options of {name}: mixup and cutmix mix the pictures of a batch, and with several tasks each would "
-            "have to bear it. Leave them out."
-        )
     task.learning_rate, task.optim = plan.options.learning_rate, plan.options.optim
     return task
 
@@ -135,16 +158,23 @@ def _learner(
     data: JointData,
     options: TrainOptions,
 ) -> MultiTaskLearner:
-    of_source = {
-        task: data.optimizer_steps(name, options.fit.accumulate)
-        for name, source in data.sources.items()
-        for task in _tasks_of(source.train)
-    }
-    heads = {
-        task: HeadPlan(of_source[task], plan.options.fit.clip_norm, plan.options.fit.patience)
-        for task, plan in plans.items()
-    }
-    return MultiTaskLearner(backbone, tasks, heads, options.balance, clip_norm=options.fit.clip_norm)
+    is_apart = _stays_frozen(backbone, options)
+    thaw, accumulate = frozen_epochs(options.freeze), options.fit.accumulate
+    steps = count_steps(data.train, epochs=options.epochs, frozen_epochs=thaw, accumulate=accumulate)
+    heads: dict[str, HeadPlan] = {}
+    for task, plan in plans.items():
+        fit = plan.options.fit
+        # on a trunk that is trained, that of the command is for the mean of all
+        is_own = is_apart or "patience" in options.task_options.get(task, {}).get("fit", {})
+        heads[task] = HeadPlan(
+            steps[task].whole, steps[task].before_thaw, fit.clip_norm, fit.patience if is_own else None
+        )
+    return MultiTaskLearner(backbone, tasks, heads, options.balance, is_apart=is_apart, clip_norm=options.fit.clip_norm)
+
+
+def _stays_frozen(backbone: Backbone, options: TrainOptions) -> bool:
+    """Whether nothing of the trunk is trained in the whole run: all of it is frozen, or all that is read of it."""
+    return backbone.is_frozen and not frozen_epochs(options.freeze)
 
 
 def _tasks_of(loader: Any) -> list[str]:
@@ -189,8 +219,8 @@ def _conclude(
     if not any(source.stored for source in read.sources.values()):
         records = [record for source in data.sources.values() for record in source.val.dataset.records]
         options = replace(options, precision=prepare(learner, records, learner.inputs, options).precision)
-    stored = sum(sum(source.stored_seconds.values()) for source in read.sources.values())
-    judging = Judging("val", "val", options, finished.started, finished.parameters, stored)
+    in_all, by_task = _spent(learner, data, finished)
+    judging = Judging("val", "val", options, finished.started, in_all, by_task)
     trunks, backbones = {}, {}
     for name, task in learner.tasks.items():
         trunks[name] = learner.backbone.cut_copy(task.head.levels)
@@ -206,11 +236,30 @@ def _conclude(
         write_stored(run.model, learner.stored())
         contents = {name: own["val"].contents for name, own in data.identities.items()}
         write_judged(run.path, judged, learner, contents)
-        together = {name: run.path / name for name in learner.tasks}
-        card = replace(card, alone=compare_alone(together, options.alone), details=_details(learner, finished))
-        card.write(run.card)
+        card = replace(card, details=_details(learner, finished))
+        card.write(run.card)  # it stays, whatever a comparison says
+        if options.alone:
+            card = _compare(card, run, options)
         print_multitask_card(card, run.card)
     return card
+
+
+def _spent(learner: MultiTaskLearner, data: JointData, finished: Finished) -> tuple[Spent, dict[str, Spent]]:
+    """Return what was spent on all heads together, and on each: what is trained of the trunk is trained for each."""
+    heads = {name: _count_trained(head) for name, head in learner.heads.items()}
+    trunk = finished.parameters - sum(heads.values()) - _count_trained(learner.balance)
+    seconds = {name: source.stored_seconds for name, source in finished.data.sources.items()}
+    by_task = {
+        task: Spent(trunk + heads[task], sum(seconds[name].values()), seconds[name].get("val", 0.0))
+        for name, source in data.sources.items()
+        for task in _tasks_of(source.train)
+    }
+    storing = sum(sum(each.values()) for each in seconds.values())
+    return Spent(finished.parameters, storing, sum(each.get("val", 0.0) for each in seconds.values())), by_task
+
+
+def _count_trained(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def _keep_facts(
@@ -228,12 +277,12 @@ def _keep_facts(
 
 def _data_facts(name: str, data: JointData, finished: Finished) -> dict[str, Any]:
     """Return the card's facts about a task's data."""
-    source = next(each for each in data.sources.values() if name in _tasks_of(each.train))
+    path, source = next((path, each) for path, each in data.sources.items() if name in _tasks_of(each.train))
     own = data.identities[name]
-    skipped = source.skipped_samples(finished.trained.bad_data)["skipped_files"]
-    skipped = [row for row in skipped if row["file"] in own["train"].contents]
-    used = len(own["train"].contents) - len(skipped)
-    train = {"used": used, "skipped": len(skipped), "skipped_files": skipped}
+    known = {record.name for record in source.train.dataset.records if of_task(record, name).targets}
+    skipped = source.skipped_samples(finished.trained.bad_data.all_skipped().get(path, {}))["skipped_files"]
+    skipped = [row for row in skipped if row["file"] in known]
+    train: dict[str, Any] = {"used": len(known) - len(skipped), "skipped": len(skipped), "skipped_files": skipped}
     train["fingerprint"] = own["train"].fingerprint
     return {**source.facts, "fingerprint": own["val"].fingerprint, "train": train}
 

@@ -39,6 +39,10 @@ class Options(Shared):
     """Processes."""
     resume: bool = False
     """Go on."""
+    names: list[str] = field(default_factory=list)
+    """Some."""
+    named: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Others."""
     inner: Inner = field(default_factory=Inner)
 
 
@@ -112,10 +116,24 @@ def test_an_unknown_key_in_yaml_is_named(tmp_path: Path) -> None:
         parse("--config", str(config))
 
 
-def test_a_single_value_for_a_list_in_yaml_is_explained(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("image_size: 64", r"--image-size takes a list; in a YAML file write \[64\], not 64\. See: onetrunk app"),
+        ("names: some", r"--names takes a list; in a YAML file write \[some\], not some\. See: onetrunk app"),
+        ("names: {some: 1}", r"--names takes a list, not \{'some': 1\}\."),
+        ("inner: 3", r"--inner takes names with values, in a YAML file \{weight_decay: VALUE\}, not 3\."),
+        ("inner:", r"--inner takes names with values, .*, not None\."),
+        (
+            "named: [some]",
+            r"--named takes names with values, in a YAML file \{name: \{option: value\}\}, not '\['some'",
+        ),
+    ],
+)
+def test_a_value_of_another_shape_in_yaml_is_explained(given: str, message: str, tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
-    config.write_text("data: d\nimage_size: 64\n")
-    with pytest.raises(UserError, match=r"write \[224\], not 224. Lists: --image-size"):
+    config.write_text(f"data: d\n{given}\n")
+    with pytest.raises(UserError, match=message):
         parse("--config", str(config))
 
 

@@ -58,7 +58,7 @@ def test_a_store_keeps_of_each_picture_the_targets_that_are_known(records: tuple
     transform = eval_transform(CANVAS, mode="pad")
     encoder = JointEncoder({task: TargetEncoder(("cat", "dog")) for task in ("classification", "detection")})
     encoder.encoders["localization"] = TargetEncoder(("dog",))
-    loader = make_loader(records, transform, OPTIONS, channels=3, classes=encoder)
+    loader = make_loader(records, transform, OPTIONS, channels=3, targets=encoder)
     shapes = network.shapes(CANVAS)
     folder = tmp_path / "store"
     store = FeatureStore.create(folder, encoder.recipe(), shapes, dtype="fp32", rows=len(records), batch_size=4)

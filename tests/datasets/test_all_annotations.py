@@ -216,6 +216,7 @@ def test_pictures_in_no_split_follow_another_kind_or_count_as_trained_on(coco):
     assert [record.name for record in data.of("captions").records] == ["images/03.png", "images/15.png"]
     assert [record.name for record in data.select("val").of("captions").records] == ["images/09.png"]
     assert any("counted as 'train', being in no split: images/15.png." in note for note in data.notes)
+    assert data.led == {"captions"}
 
 
 def test_a_table_of_several_columns_keeps_its_order_and_its_subjects(tmp_path, draw):
@@ -232,6 +233,12 @@ def test_a_table_of_several_columns_keeps_its_order_and_its_subjects(tmp_path, d
     }
     train, val = (_names(data.select(split).records) for split in ("train", "val"))
     assert {frozenset(train), frozenset(val)} == {frozenset({"3.png", "2.png"}), frozenset({"0.png", "1.png"})}
+
+
+def test_kinds_without_splits_of_their_own_are_told_from_those_that_have_them(shapes, coco):
+    kinds = ("objects", "captions")
+    assert open_annotated(shapes, "train", kinds=kinds).led == set()
+    assert open_annotated(coco(), "train", kinds=kinds).led == {*kinds}
 
 
 def test_a_class_that_is_not_trained_on_is_refused(shapes):

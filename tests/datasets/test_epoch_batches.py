@@ -131,6 +131,22 @@ def test_from_batches_of_three_on_no_shuffled_batch_has_one_sample():
     assert min(len(batch) for plan in plans for batch in plan) == 2
 
 
+@pytest.mark.parametrize("options", [{"shuffle": True, "seed": 3}, {}, {"shuffle": True, "sample_weights": [1.0] * 23}])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_batches_with_some_records_are_known_beforehand(options, processes):
+    chosen = torch.zeros(2, 23, dtype=torch.bool)
+    chosen[0, [2, 3, 21]] = True
+    for rank in range(processes):
+        plan = EpochBatches(23, 4, process=(rank, processes), **options)
+        for epoch in (0, 2):
+            found = plan.batches_with(chosen, epoch)
+            assert plan.epoch == 0
+            plan.set_epoch(epoch)
+            assert found.tolist() == [[any(own[key[1]] for key in batch) for batch in plan] for own in chosen]
+            plan.set_epoch(0)
+    assert not found[1].any()
+
+
 @pytest.mark.parametrize(
     ("samples", "size", "options", "words"),
     [

@@ -234,18 +234,6 @@ def test_a_task_that_knows_nothing_of_a_batch_has_an_empty_one(by_task):
     assert own.context.valid_sizes.shape == (0, 2)
 
 
-def test_windows_of_the_known_pictures_are_chosen_and_counted_anew():
-    samples = []
-    for index in range(3):
-        targets = {} if index == 1 else {"label@classification": torch.tensor(index)}
-        image = torch.zeros(index + 1, 3, 4, 4, dtype=torch.uint8)
-        windows = torch.tensor([[index, 10 * place] for place in range(index + 1)])
-        samples.append(Sample(image, index, f"{index}", (9, 9), (9, 9), targets, windows=windows))
-    own = split_batch(collate(samples), "classification")
-    assert own.names == ["0", "2"]
-    assert own.context.windows.tolist() == [[0, 0, 0], [1, 2, 0], [1, 2, 10], [1, 2, 20]]
-
-
 def test_the_targets_of_each_sample_are_found_again(by_task):
     dataset = SampleDataset(join_records(by_task), eval_transform((20, 28), mode="pad"), encoder=ENCODER)
     samples = [dataset[0, index] for index in range(4)]

@@ -205,6 +205,19 @@ def test_processes_share_each_source(make_mixed):
         late.share(2, 2)
 
 
+def test_steps_with_some_records_are_known_beforehand(make_mixed):
+    loader = make_mixed()
+    for name, records in {"pets": 23, "few": 7}.items():
+        chosen = torch.zeros(records, dtype=torch.bool)
+        chosen[[1, 4]] = True
+        found = loader.batch_sampler.steps_with(name, chosen, 3)
+        for epoch in range(3):
+            loader.set_epoch(epoch)
+            seen = [batch.batches[name].indices.tolist() if name in batch.batches else [] for batch in loader]
+            assert found[epoch].tolist() == [any(chosen[index] for index in indices) for indices in seen]
+    assert 0 < found.sum() < found.numel()
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluation_takes_each_source_whole_and_in_order(make_mixed, workers):
     loader = make_mixed(None, shuffle=False, workers=workers)
@@ -224,7 +237,11 @@ def test_a_mixed_batch_is_counted_moved_and_names_its_bad_samples(pets, make_mix
     broken = ResumableLoader(samples, batch_size=1, shuffle=True)
     loader = MixedLoader({**loader.loaders, "broken": broken}, counts={"pets": 1, "few": 1, "broken": 1})
     (batch,) = loader
-    assert batch.size == batch.batches["pets"].size + batch.batches["few"].size == 4 + 3 + len(batch.targets)
+    assert batch.size == batch.batches["pets"].size + batch.batches["few"].size == 4 + 3
+    assert batch.dropped_boxes is None
+    batch.batches["pets"].targets["dropped"] = torch.tensor([1, 0, 2, 0])
+    batch.batches["few"].targets |= {"dropped@detection": torch.tensor([5]), "dropped@localization": torch.tensor([2])}
+    assert batch.dropped_boxes == 10
     assert [sample.name for sample in batch.skipped] == ["broken.png"]
     moved = batch.to("meta", non_blocking=True)
     assert {each.indices.device.type for each in moved.batches.values()} == {"meta"}

@@ -92,8 +92,9 @@ RECIPES = {
     "segmentation": SEGMENTATION,
     "together": f"{TOGETHER} --balance.method uncertainty --optim.schedule one_cycle",
     "together_aggregated": f"{TOGETHER} --balance.aggregation pcgrad --fit.clip-norm 0.5",
-    "together_averaged": f"{TOGETHER} --freeze c2 --balance.method dwa --fit.accumulate 2 --mix sqrt",
+    "together_averaged": f"{TOGETHER} --freeze c2 --balance.method dwa --mix sqrt --fit.patience 3",
     "together_frozen": f"{TOGETHER} --freeze all --cache off --optim.ema 0.9",
+    "together_thawed": f"{TOGETHER} --freeze until:1 --balance.method uncertainty --optim.schedule one_cycle",
     "together_stored": f"{TOGETHER} --freeze all --cache-views 2",
     "vqa": VQA,
 }

@@ -145,3 +145,40 @@ def partial_shapes(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         image["known"] = [key for key in known if key != "labels" or image["id"] in labelled]
     file.write_text(json.dumps(content))
     return folder
+
+
+#: Both drop values at random, each from chance of its own. 33 and 12 pictures in batches of 8: 5 and 2 steps an epoch.
+HEADS: dict[str, dict[str, Any]] = {
+    "classification": {"head": "mlp", "head_options": {"hidden": 16, "dropout": 0.3}, "augment": PLAIN},
+    "segmentation": {"head": "fpn", "head_options": {"width": 64}, "learning_rate": 0.004, "augment": PLAIN},
+}
+
+
+def with_data(heads: dict[str, dict[str, Any]], **data: Path) -> dict[str, dict[str, Any]]:
+    return {task: {**own, "data": str(data[task])} for task, own in heads.items()}
+
+
+@pytest.fixture(scope="module")
+def data(pictures: Path, mask_folder: Path) -> dict[str, Path]:
+    return {"classification": pictures, "segmentation": mask_folder}
+
+
+@pytest.fixture(scope="module")
+def pair(
+    request: pytest.FixtureRequest, data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Path]]:
+    """Two heads that were trained together on a frozen trunk, and the same two by themselves."""
+    cache = getattr(request, "param", "off")
+    root = tmp_path_factory.mktemp(f"cache-{cache}")
+    words = f"--freeze all --epochs 2 --cache {cache}"
+    together = train_together(root / "together", with_data(HEADS, **data), words)
+    alone = {}
+    for task, own in HEADS.items():
+        alone[task] = root / task
+        options = root / f"{task}.yaml"
+        options.write_text(json.dumps(own))
+        given = ["--config", str(options), "--data", str(data[task]), "--output", str(alone[task])]
+        # the rate of the file wins over that for all
+        small = SMALL.replace("--learning-rate 0.01", "" if "learning_rate" in own else "--learning-rate 0.01")
+        assert main([task, "train", *small.split(), *words.split(), *given]) == 0
+    return together, alone

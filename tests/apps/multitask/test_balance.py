@@ -41,15 +41,15 @@ def test_uncertainty_is_kendalls_formula_and_learns_to_trust_small_losses() -> N
         learned.log_variances["masks"].fill_(-1.0)
     weighed = learned.weigh(losses(0.5, 4.0))
     assert float(weighed["labels"]) == pytest.approx(math.exp(-0.3) * 0.5 + 0.15)
-    assert float(weighed["masks"]) == pytest.approx(math.exp(1.0) * 2.0 * 4.0 - 0.5)
+    assert float(weighed["masks"]) == pytest.approx(2.0 * (math.exp(1.0) * 4.0 - 0.5))
     assert learned.describe() == pytest.approx({"labels": math.exp(-0.3), "masks": 2 * math.exp(1.0)})
     optimizer = torch.optim.SGD(learned.parameters(), 0.05)
     for _ in range(2000):
         optimizer.zero_grad()
         torch.stack(list(learned.weigh(losses(0.1, 4.0)).values())).sum().backward()
         optimizer.step()
-    # where its derivative is 0 the variance is twice the weighted loss
-    assert learned.describe() == pytest.approx({"labels": 1 / 0.2, "masks": 2 / 16}, rel=0.01)
+    # where its derivative is 0 the variance is twice the loss, and the given weight has its say
+    assert learned.describe() == pytest.approx({"labels": 1 / 0.2, "masks": 2 / 8}, rel=0.01)
 
 
 def test_a_task_without_a_loss_keeps_its_variance() -> None:
@@ -74,10 +74,21 @@ def test_dwa_is_the_formula_of_its_paper() -> None:
     again = Balance(BalanceOptions(method="dwa", temperature=2.0), TASKS)
     again.restore(followed.history())
     assert again.describe() == followed.describe()
-    # only the last two epochs count, and a task that wasn't seen in one keeps its mean
-    followed.end_epoch({"labels": 0.5})
-    powers = [math.exp(0.5 / 2), math.exp(1.0 / 2)]
-    assert followed.describe()["masks"] == pytest.approx(2 * powers[1] / sum(powers))
+
+
+def test_dwa_shares_its_weights_among_the_tasks_that_are_trained() -> None:
+    """Else one that is stopped would keep a share, and the others' losses would count less from then on."""
+    followed = Balance(BalanceOptions(method="dwa"), [*TASKS, "boxes"])
+    followed.end_epoch({"labels": 2.0, "masks": 1.0, "boxes": 1.0})
+    followed.end_epoch({"labels": 1.0, "masks": 0.9})
+    weights = followed.describe()
+    assert weights["labels"] + weights["masks"] == pytest.approx(2)
+    assert weights["labels"] < 1 < weights["masks"]
+    # one that comes back is compared with its last mean
+    followed.end_epoch({"labels": 1.0, "masks": 0.9, "boxes": 0.5})
+    powers = {"labels": math.exp(1 / 2), "masks": math.exp(1 / 2), "boxes": math.exp(0.5 / 2)}
+    expected = {name: 3 * power / sum(powers.values()) for name, power in powers.items()}
+    assert followed.describe() == pytest.approx(expected)
 
 
 def test_dwa_bears_a_loss_of_zero_and_one_that_explodes() -> None:

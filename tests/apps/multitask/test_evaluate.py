@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from onetrunk.apps.fast_trunk import FastTrunk
 from onetrunk.apps.multitask.card import MultiTaskCard
 from onetrunk.apps.multitask.evaluation import run_evaluation
 from onetrunk.apps.multitask.options import EvaluateOptions
+from onetrunk.apps.trainer import print_undefined
 from onetrunk.backbones import UserError
 from onetrunk.datasets import write_shapes
 from torch import Tensor
@@ -156,8 +158,11 @@ def test_tasks_are_chosen_by_name(of_shapes: Family, shapes: Path, tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} == {"results.json", "segmentation", "vqa"}
 
 
-def test_a_model_of_one_app_is_evaluated_as_one_with_one_head(of_shapes: Family, tmp_path: Path) -> None:
+def test_a_model_of_one_app_is_evaluated_as_one_with_one_head(
+    of_shapes: Family, tmp_path: Path, capsys: Captured
+) -> None:
     assert evaluate(of_shapes.runs["segmentation"], "--output", str(tmp_path)) == 0
+    assert "1 task on one trunk (val)" in capsys.readouterr().out
     assert list(read_json(tmp_path / "results.json")["tasks"]) == ["segmentation"]
 
 
@@ -318,3 +323,61 @@ def test_heads_that_were_trained_together_are_judged_as_at_the_end_of_their_trai
             assert found["metrics"][name] == pytest.approx(figure, abs=1e-6), name
         assert found["data"]["fingerprint"] == expected["data"]["fingerprint"]
         assert found["samples"] == expected["samples"]
+
+
+def test_one_data_set_by_two_names_is_one(of_shapes: Family, tmp_path: Path, passes: list[int]) -> None:
+    model = Path(shutil.copytree(of_shapes.joined, tmp_path / "joined"))
+    description = read_json(model / "model.json")
+    given = description["tasks"]["segmentation"]["data"]["path"]
+    (tmp_path / "other").symlink_to(given)
+    description["tasks"]["segmentation"]["data"]["path"] = str(tmp_path / "other")
+    (model / "model.json").write_text(json.dumps(description))
+    card = run_evaluation(EvaluateOptions(model=str(model), workers=0, device="cpu", batch_size=8))
+    assert passes == [6]
+    assert list(card.tasks) == list(APPS)
+    assert {each["data"]["path"] for each in card.tasks.values()} == {given}
+
+
+def test_a_head_that_reads_windows_is_refused(tmp_path: Path, shapes: Path, capsys: Captured) -> None:
+    model = write_model(tmp_path / "model", resize="window")
+    other = write_model(tmp_path / "other", "localization")
+    words = {
+        "evaluate": ["--model", str(model), "--data", str(shapes)],
+        "predict": ["--model", str(model), "--images", str(shapes / "images" / "val")],
+        "join": ["--models", str(model), str(other), "--output", str(tmp_path / "joined")],
+    }
+    for command, given in words.items():
+        assert main(["multitask", command, *given]) == 2
+        said = capsys.readouterr().err
+        assert "was trained with --resize window, in which a picture becomes any number of windows" in said, command
+        assert "Use it with its own app's commands, or train it with --resize pad." in said
+
+
+def test_splits_that_a_task_has_from_another_are_kept_with_its_head(object_folder: Path, tmp_path: Path) -> None:
+    """Captions of the pictures in a file without splits are in those of the objects."""
+    data = Path(shutil.copytree(object_folder, tmp_path / "data"))
+    images, captions = [], []
+    for split, count in (("train", 16), ("val", 8)):
+        for place in range(0, count, 2):
+            images.append({"id": len(images) + 1, "file_name": f"{split}/{place:02}.png", "width": 64, "height": 48})
+            captions.append({"id": len(images), "image_id": len(images), "caption": f"A disc of {split}."})
+    content = {"images": images, "annotations": captions}
+    (data / "annotations" / "captions.json").write_text(json.dumps(content))
+    words = "--backbone timm/test_resnet --weights none --freeze all --image-size 64 --epochs 1 --batch-size 8".split()
+    words += ["--workers", "0", "--device", "cpu", "--data", str(data), "--output", str(tmp_path / "run")]
+    words += ["--task-options", json.dumps({"captioning": {"head_options": {"width": 16, "min_count": 1}}})]
+    assert main(["multitask", "train", "--tasks", "detection", "captioning", *words]) == 0
+    assert [file.name for file in (tmp_path / "run" / "splits").iterdir()] == ["captioning.csv"]
+    assert evaluate(tmp_path / "run", "--output", str(tmp_path / "out")) == 0
+    for app in ("detection", "captioning"):
+        found, expected = (read_json(folder / app / "results.json") for folder in (tmp_path / "out", tmp_path / "run"))
+        assert found["samples"] == expected["samples"]
+        assert found["data"]["fingerprint"] == expected["data"]["fingerprint"]
+
+
+def test_metrics_without_a_value_are_those_of_a_task(capsys: Captured) -> None:
+    evaluation: Any = SimpleNamespace(details={"undefined": {"ap": "no objects"}})
+    print_undefined(evaluation, of="detection")
+    print_undefined(evaluation)
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["undefined and left out of detection: ap (no objects)", "undefined and left out: ap (no objects)"]

@@ -148,6 +148,40 @@ def test_dwa_weighs_by_the_means_of_the_log(shapes: Path, tmp_path: Path) -> Non
     assert card_of(run)["details"]["loss_weights"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_losses_to_balance_need_something_to_move(shapes: Path, tmp_path: Path, capsys: Any) -> None:
+    """The trunk isn't frozen by its name, but nothing of it is behind what is."""
+    words = f"--data {shapes} --freeze c5 --cache off --balance.method dwa --epochs 1"
+    train_together(tmp_path / "run", NARROW, words, code=2)
+    said = capsys.readouterr().err
+    assert "--balance.method: the trunk is frozen, so that no task's loss moves what another one reads" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_loss_is_logged_as_it_is_where_a_step_has_fewer_batches(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[tuple[float, int]] = []
+
+    def look(self: MultiTaskLearner, outputs: Any, batch: Any, batch_index: int) -> None:
+        logged.append((float(self.trainer.callback_metrics["train_loss"]), batch.size))
+
+    monkeypatch.setattr(MultiTaskLearner, "on_train_batch_end", look)
+    words = f"--data {shapes} --freeze all --cache off --fit.accumulate 2 --epochs 1"
+    run = train_together(tmp_path / "run", NARROW, words)
+    assert [size for _, size in logged] == [5, 6, 6]
+    with (run / "log.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert float(row["train_loss"]) == pytest.approx(sum(loss * size for loss, size in logged) / 17, rel=1e-5)
+
+
+def test_the_log_counts_boxes_that_were_moved_off_the_canvas(shapes: Path, tmp_path: Path) -> None:
+    words = f"--data {shapes} --freeze all --cache off --augment.min-zoom 2 --augment.max-zoom 3 --epochs 1"
+    run = train_together(tmp_path / "run", {"classification": {}, "detection": DETECTION}, words)
+    with (run / "log.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert int(row["dropped_boxes"]) > 0
+
+
 @pytest.mark.parametrize("name", ["none", *AGGREGATORS])
 def test_every_aggregation_trains_a_trunk_with_detectors_too(name: str, shapes: Path, tmp_path: Path) -> None:
     own = {"detection": DETECTION, "classification": {}, "vqa": {"head_options": {"width": 16, "embedding": 16}}}

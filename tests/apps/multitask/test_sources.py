@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from onetrunk.apps import stored_features
+from onetrunk.apps.checkpoints import BadData
+from onetrunk.apps.fast_trunk import Form
+from onetrunk.datasets import read_excerpts
 
 from .conftest import PLAIN, card_of, train_together
 
@@ -152,3 +157,142 @@ def test_data_that_lack_what_a_task_needs_are_named(
     assert "masks" in said
     assert "Traceback" not in said
     assert not (tmp_path / "run").exists()
+
+
+def copied(data: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(data, folder))
+
+
+def test_of_data_sets_with_the_same_names_the_one_that_has_a_bad_picture_is_blamed(
+    shapes: Path, tmp_path: Path
+) -> None:
+    """Stopped or not, and whether a look at its end tells or not."""
+    data = {name: copied(shapes, tmp_path / name) for name in ("whole", "torn")}
+    bad = min((data["torn"] / "images" / "train").iterdir())
+    bad.write_bytes(b"no picture")
+    own: dict[str, dict[str, Any]] = {
+        "classification": {"data": str(data["whole"]), "augment": PLAIN},
+        "segmentation": {"data": str(data["torn"]), "head_options": {"width": 16}, "augment": PLAIN},
+    }
+    for cache in ("off", "on"):
+        run = train_together(tmp_path / cache, own, f"--freeze all --epochs 1 --cache {cache} --bad-data skip")
+        cards = {task: card["data"]["train"] for task, card in card_of(run)["tasks"].items()}
+        assert (cards["classification"]["used"], cards["classification"]["skipped"]) == (16, 0)
+        assert (cards["segmentation"]["used"], cards["segmentation"]["skipped"]) == (16, 1)
+        assert bad.name in cards["segmentation"]["skipped_files"][0]["file"]
+
+
+@pytest.mark.parametrize("kept", [{"": {"a.png": "a.png: torn"}}, {"a.png": "a.png: torn"}])
+def test_what_was_skipped_is_read_from_checkpoints_old_and_new(kept: dict[str, Any], tmp_path: Path) -> None:
+    torch.save(kept, tmp_path / "kept.ckpt")
+    bad_data = BadData("skip")
+    bad_data.load_state_dict({"skipped": torch.load(tmp_path / "kept.ckpt", weights_only=True)})
+    assert bad_data.all_skipped() == {"": {"a.png": "a.png: torn"}}
+
+
+def test_the_trunk_runs_in_one_form_over_all_data_sets(
+    two: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which a run that goes on has again."""
+    looked: list[int] = []
+
+    def settle(backbone: Any, records: Any, *given: Any, **named: Any) -> Form:
+        looked.append(len(records))
+        return Form("bf16" if len(looked) == 1 else "fp32")
+
+    monkeypatch.setattr("onetrunk.apps.stored_features.settle_form", settle)
+    run = train_together(tmp_path / "run", two, "--freeze all --epochs 2 --cache on")
+    assert looked == [33 + 15 + 12 + 7]
+    assert [each["precision"] for each in card_of(run)["details"]["stored"].values()] == ["bf16", "bf16"]
+    config = (run / "config.yaml").read_text()
+    assert "cache_precision: bf16" in config
+    assert "compile: 'off'" in config
+
+
+def test_there_has_to_be_room_for_the_features_of_all_data_sets_together(
+    two: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes: list[int] = []
+    make = stored_features._make_plan
+
+    def measured(*given: Any) -> Any:
+        plan = make(*given)
+        sizes.append(plan.size)
+        return plan
+
+    monkeypatch.setattr(stored_features, "_make_plan", measured)
+    # room for the larger, and for the smaller, but not for both
+    monkeypatch.setattr(stored_features, "free_bytes", lambda folder: sum(sizes) - 1 if sizes else 0)
+    train_together(tmp_path / "run", two, "--freeze all --epochs 2 --cache on", code=2)
+    assert len(sizes) == 2
+    assert "features' needs" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("epochs", "views"), [(2, 3), (1, 3)])
+def test_of_a_data_set_that_is_seen_more_often_as_many_looks_are_stored(
+    epochs: int, views: int, two: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Twelve pictures in 2 batches, of which an epoch draws 6: three times each."""
+    two["segmentation"]["augment"] = {"color_jitter": 0.8, "vertical_flip": 0.5}
+    words = f"--freeze all --epochs {epochs} --cache-views 3 --mix weights --mix-weights 1 6"
+    words += " --optim.name sgd --learning-rate 0.0005"  # small steps leave rounding small
+    losses = []
+    for cache in ("auto", "off"):
+        run = train_together(tmp_path / cache, two, f"{words} --cache {cache}")
+        with (run / "log.csv").open(newline="") as stream:
+            losses.append([float(row["train_loss_segmentation"]) for row in csv.DictReader(stream)])
+    stored = card_of(tmp_path / "auto")["details"]["stored"]
+    assert stored[two["segmentation"]["data"]]["views"] == views
+    assert stored[two["classification"]["data"]]["views"] == 1
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_pictures_that_one_task_learns_and_another_is_judged_on_are_named(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {name: copied(shapes, tmp_path / name) for name in ("labels", "masks")}
+    learned, judged = (
+        min((data[name] / "images" / split).iterdir()) for name, split in zip(data, ("train", "val"), strict=True)
+    )
+    shutil.copy(learned, judged)
+    own: dict[str, dict[str, Any]] = {
+        "classification": {"data": str(data["labels"]), "augment": PLAIN},
+        "segmentation": {"data": str(data["masks"]), "head_options": {"width": 16}, "augment": PLAIN},
+    }
+    train_together(tmp_path / "run", own, "--epochs 1")
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    both = f"1 of the 4 images in 'val of {data['masks']}' is in 'train of {data['labels']}' too, byte for byte"
+    assert [both in line for line in warnings] == [False, True]  # the first is of the masks' own splits
+    assert "Figures on" in warnings[1]
+    train_together(tmp_path / "frozen", own, QUICK)  # no head learns from another's pictures
+    assert both not in capsys.readouterr().out
+
+
+def test_the_ends_of_a_file_are_read_once_for_all_tasks(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+
+    def read(records: Any) -> Any:
+        seen.extend(record.path for record in records)
+        return read_excerpts(records)
+
+    monkeypatch.setattr("onetrunk.apps.data_check.read_excerpts", read)
+    train_together(tmp_path / "run", {}, f"{QUICK} --data {shapes} --tasks classification segmentation vqa")
+    assert len(seen) == len(set(seen)) == 17 + 4
+
+
+def test_a_task_that_is_not_known_in_val_is_named(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = copied(shapes, tmp_path / "data")
+    file = data / "annotations" / "superset_val.json"
+    content = json.loads(file.read_text())
+    del content["labels"]
+    for image in content["images"]:
+        image["known"] = ["annotations", "captions", "qa"]
+    file.write_text(json.dumps(content))
+    words = f"{QUICK} --data {data} --tasks classification segmentation"
+    train_together(tmp_path / "run", {}, words, code=2)
+    assert f"classification: {data}: of no picture of 'val' the labels are known." in capsys.readouterr().err

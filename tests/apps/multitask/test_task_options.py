@@ -9,7 +9,7 @@ import pytest
 from onetrunk.apps.cli import main
 from onetrunk.apps.config import FitOptions, OptimOptions
 from onetrunk.apps.multitask import TrainOptions
-from onetrunk.apps.multitask.options import BalanceOptions, EvaluateOptions, JointAugmentOptions
+from onetrunk.apps.multitask.options import BalanceOptions, EvaluateOptions, JointAugmentOptions, JointFitOptions
 from onetrunk.apps.multitask.task_options import TaskPlan, plan_tasks
 from onetrunk.backbones.errors import UserError
 
@@ -63,6 +63,9 @@ def test_tasks_that_are_not_named_are_those_of_the_options() -> None:
             {"image-size": [32]},
             r"classification sets image_size, which all tasks share\. Give it .*: --image-size",
         ),
+        ({"config": "f.yaml"}, r"classification names another file by 'config', which isn't read\. Write the options"),
+        ({"data": None}, r"data of classification is the path of a data set, not None\. Leave it out where --data is"),
+        ({"head_options": 3}, r"task_options of classification: --head-options takes names with values, .*, not 3\."),
         ({"resume": True}, r"classification sets resume, which is nothing for one of several tasks\."),
         ({"sweep": {"learning_rates": [1.0]}}, r"sets sweep, which is nothing for one of several tasks\."),
         ({"cache": "on"}, r"sets cache, which is nothing for one of several tasks\."),
@@ -73,7 +76,10 @@ def test_tasks_that_are_not_named_are_those_of_the_options() -> None:
         ({"optim": {"weigth_decay": 0}}, r"own optim 'weigth_decay'\. .* Did you mean 'weight_decay'\?"),
         ({"optim": 3}, r"--task-options: optim of classification is .*weight_decay.*, not 3\."),
         ({"fit": None}, r"--task-options: fit of classification is .*clip_norm.*, not None\."),
-        ({"lerning_rate": 1}, r"task_options of classification: .*Did you mean '--learning-rate'\?"),
+        (
+            {"lerning_rate": 1},
+            r"task_options of classification: .*Did you mean '--learning-rate'\? See: onetrunk classification train",
+        ),
         ({"head": "lineer"}, r"task_options of classification: .*lineer"),
         ({"head_options": {"widht": 3}}, r"task_options of classification: .*widht"),
         ({"head_options": {"hidden": 3}}, r"task_options of classification: --head-options.hidden: has no effect"),
@@ -113,6 +119,23 @@ def test_tasks_without_a_mapping_of_options_are_refused_before_their_data_are_lo
         ),
         ({"mix_weights": [1.0]}, r"--mix-weights: has no effect without --mix weights"),
         ({"mix": "weights"}, r"--mix weights takes a weight for each data set: --mix-weights 2 1"),
+        (
+            {"mix": "sqrt"},
+            r"--mix sqrt: all tasks learn from one data set, whose pictures are seen once an epoch each\. Leave it out",
+        ),
+        ({"mix": "weights", "mix_weights": [1.0]}, r"--mix weights: all tasks learn from one data set"),
+        (
+            {"fit": JointFitOptions(accumulate=2), "task_options": {"segmentation": {"data": "other"}}},
+            r"--fit.accumulate 2: with several data sets a step takes batches of several already\. .*: --batch-size",
+        ),
+        (
+            {"fit": JointFitOptions(accumulate=4), "balance": BalanceOptions(aggregation="mgda")},
+            r"--fit.accumulate 4: --balance.aggregation mgda would act on each of a step's batches by itself\. ",
+        ),
+        (
+            {"tasks": ["vqa"], "balance": BalanceOptions(weights=[2.0])},
+            r"--balance.weights: vqa is the only task, and there is nothing to balance it against\. Leave it out\.",
+        ),
         ({"mix": "some"}, r"Unknown value of --mix 'some'"),
         (
             {"balance": BalanceOptions(weights=[1.0, 2.0, 0.5])},
@@ -150,6 +173,12 @@ def test_what_several_tasks_cannot_have_is_refused(given: dict[str, Any], messag
 def test_other_options_that_mean_nothing_are_refused(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_a_word_in_place_of_names_with_values_is_answered_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["multitask", "train", "--data", "d", "--tasks", *TASKS, "--task-options", "segmentation"]) == 2
+    said = capsys.readouterr().err
+    assert "--task-options takes names with values, in a YAML file {name: {option: value}}, not 'segmentation'" in said
 
 
 def test_the_command_line_says_it_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,22 +20,13 @@ from onetrunk.apps.multitask.stored import read_stored
 from onetrunk.backbones.errors import UserError
 from safetensors.torch import load_file
 
-from .conftest import PLAIN, SMALL, card_of, heads_of, train_together
+from .conftest import HEADS, PLAIN, card_of, heads_of, train_together, with_data
 
-#: Both drop values at random, each from chance of its own. 33 and 12 pictures in batches of 8: 5 and 2 steps an epoch.
-HEADS: dict[str, dict[str, Any]] = {
-    "classification": {"head": "mlp", "head_options": {"hidden": 16, "dropout": 0.3}, "augment": PLAIN},
-    "segmentation": {"head": "fpn", "head_options": {"width": 64}, "learning_rate": 0.004, "augment": PLAIN},
-}
 #: Plain heads, without statistics that move where nothing is learned.
 STILL: dict[str, dict[str, Any]] = {
     "classification": {"augment": PLAIN},
     "segmentation": {"head": "fcn8s", "head_options": {"dropout": 0.0}, "augment": PLAIN},
 }
-
-
-def with_data(heads: dict[str, dict[str, Any]], **data: Path) -> dict[str, dict[str, Any]]:
-    return {task: {**own, "data": str(data[task])} for task, own in heads.items()}
 
 
 def rows_of(run: Path) -> list[dict[str, str]]:
@@ -46,32 +37,6 @@ def rows_of(run: Path) -> list[dict[str, str]]:
 def best_of(values: list[float]) -> int:
     """The first epoch, from 1, with the best value."""
     return 1 + values.index(max(values))
-
-
-@pytest.fixture(scope="module")
-def data(pictures: Path, mask_folder: Path) -> dict[str, Path]:
-    return {"classification": pictures, "segmentation": mask_folder}
-
-
-@pytest.fixture(scope="module")
-def pair(
-    request: pytest.FixtureRequest, data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, Path]]:
-    """Two heads that were trained together on a frozen trunk, and the same two by themselves."""
-    cache = getattr(request, "param", "off")
-    root = tmp_path_factory.mktemp(f"cache-{cache}")
-    words = f"--freeze all --epochs 2 --cache {cache}"
-    together = train_together(root / "together", with_data(HEADS, **data), words)
-    alone = {}
-    for task, own in HEADS.items():
-        alone[task] = root / task
-        options = root / f"{task}.yaml"
-        options.write_text(json.dumps(own))
-        given = ["--config", str(options), "--data", str(data[task]), "--output", str(alone[task])]
-        # the rate of the file wins over that for all
-        small = SMALL.replace("--learning-rate 0.01", "" if "learning_rate" in own else "--learning-rate 0.01")
-        assert main([task, "train", *small.split(), *words.split(), *given]) == 0
-    return together, alone
 
 
 @pytest.mark.parametrize("pair", ["off", "on"], indirect=True)
@@ -307,21 +272,6 @@ def test_heads_that_do_not_go_together_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_card_compares_with_runs_of_single_tasks(
-    pair: tuple[Path, dict[str, Path]], data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """On a frozen trunk nothing is lost or gained by training together."""
-    _, alone = pair
-    words = f"--freeze all --epochs 2 --cache off --alone {' '.join(map(str, alone.values()))}"
-    card = card_of(train_together(tmp_path / "run", with_data(HEADS, **data), words))
-    assert list(card["alone"]) == list(HEADS)
-    for task, row in card["alone"].items():
-        assert row["difference"] == 0
-        assert row["low"] <= 0 <= row["high"]
-        assert row["folder"] == str(alone[task])
-    assert "together - alone" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("words", ["--freeze c3 --cache off", "--freeze until:1", "--tune norm", "--tune lora"])
 def test_what_is_frozen_is_proven_to_be_for_several_data_sets_too(
     words: str, data: dict[str, Path], tmp_path: Path
@@ -367,3 +317,25 @@ def test_weights_of_a_whole_detector_are_no_trunk_for_several_heads(
     said = capsys.readouterr().err
     assert "--weights none: the head of detection takes the weights of a whole model" in said
     assert "Give a trunk's weights, such as imagenet." in said
+
+
+@pytest.mark.parametrize("pair", ["off", "on"], indirect=True)
+def test_a_task_costs_what_it_would_alone_and_all_together_what_they_cost(pair: tuple[Path, dict[str, Path]]) -> None:
+    together, alone = pair
+    card = card_of(together)
+    costs = {task: each["cost"] for task, each in card["tasks"].items()}
+    for task, run in alone.items():
+        assert costs[task]["trained_parameters"] == card_of(run)["cost"]["trained_parameters"]
+        assert (costs[task]["storing_seconds"] > 0) == (card_of(run)["cost"]["storing_seconds"] > 0)
+    for name in ("trained_parameters", "storing_seconds"):
+        assert card["cost"][name] == pytest.approx(sum(cost[name] for cost in costs.values()))
+
+
+def test_a_run_goes_on_with_its_data_by_another_name(
+    pair: tuple[Path, dict[str, Path]], data: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = {task: folder.parent / "." / folder.name / ".." / folder.name for task, folder in data.items()}
+    train_together(pair[0], with_data(HEADS, **other), "--freeze all --epochs 2 --cache off --resume")
+    assert "nothing was left to do" in capsys.readouterr().out
+    train_together(pair[0], with_data(HEADS, **{**data, "segmentation": data["classification"]}), "--resume", code=2)
+    assert "--task-options.segmentation.data was" in capsys.readouterr().err
