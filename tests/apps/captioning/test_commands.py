@@ -41,9 +41,11 @@ def test_it_learns_and_the_card_says_what_looking_adds(captioned_run: Path) -> N
     baselines = card["details"]["baselines"]
     assert values["cider"] > baselines["blind"]["cider"]["value"]
     assert values["cider"] > baselines["other_photo"]["cider"]["value"]
-    assert card["details"]["captions"]["distinct"] == 3
+    rows = read_json(captioned_run / "predictions.json")
+    said = {row["caption"] for row in rows}
+    assert card["details"]["captions"]["distinct"] == len(said) >= 3  # one colour is told from another
     assert card["details"]["captions"]["seen_in_training"] > 0.9
-    row = read_json(captioned_run / "predictions.json")[0]
+    row = rows[0]
     assert row["references"] == ["A blue disc on grey noise.", "One round thing, blue"]
 
 
