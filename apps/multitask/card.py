@@ -76,6 +76,7 @@ def print_multitask_card(card: MultiTaskCard, where: Path | None = None) -> None
         counts = ", ".join(f"{count} of {name}" for name, count in skipped.items() if count)
         lines.append(f"skipped    images that can't be read: {counts}; the card lists them")
     lines += [f"note       {note}" for note in card.details.get("notes", [])]
+    lines += [f"note       {name}: {note}" for name, each in cards.items() for note in each.details.get("notes", [])]
     # a comparison of runs calls them A and B
     lines += [
         f"note       {name}, A alone and B together: {note}"

@@ -10,6 +10,7 @@ from torch import nn
 from ...backbones import Backbone
 from ...backbones.errors import UserError
 from ...datasets import of_task
+from ...datasets.findings import count
 from ..app_training import TrunkNeeds, build_seeded, build_trunk_of, make_inputs
 from ..card import Card
 from ..commands import prepare
@@ -25,7 +26,7 @@ from .alone import check_alone, check_judged, compare_alone
 from .card import MultiTaskCard, print_multitask_card
 from .evaluation import Judging, Spent, judge, write_judged
 from .learner import HeadPlan, MultiTaskLearner
-from .options import TrainOptions, refuse_balance_of_frozen
+from .options import JointAugmentOptions, TrainOptions, refuse_balance_of_frozen
 from .sources import JointData, Source, open_sources, read_sources
 from .step_counts import count_steps
 from .stored import SPLITS, HeadFacts, split_of, write_stored
@@ -192,7 +193,7 @@ def _announce(
     if holds_model(options.weights):
         print("the heads start anew: several heads take a model's trunk alone")
     print(
-        f"{options.backbone} ({options.weights}, freeze {options.freeze}) + {len(plans)} heads: "
+        f"{options.backbone} ({options.weights}, freeze {options.freeze}) + {count(len(plans), 'head')}: "
         f"{describe_trained(learner, options)}; canvas {'x'.join(map(str, learner.inputs.canvas))}"
     )
     for source in sources:
@@ -202,6 +203,9 @@ def _announce(
             counts = ", ".join(f"{len(images):,} {split}" for split, images in splits.items())
             print(f"  {task} ({head}): {source.path}: {learned}, {counts} images")
             plans[task].training.note(learner.tasks[task], splits, plans[task].options)
+        if len(source.splits) > 1 and options.augment == JointAugmentOptions():
+            shared = " and ".join(source.splits)
+            print(f"  {source.path}: its pictures are the same in each epoch, for {shared} share them; see --augment")
     steps = len(data.train)
     if len(sources) == 1:
         print(f"an epoch is {steps:,} steps: each picture once, for all tasks that know it")

@@ -112,6 +112,12 @@ def test_what_was_skipped_and_what_has_no_value_is_said(results: Results, capsys
     assert any(line[0] == "segmentation" and line[-3:] == ["mean_iou", "undefined", ""] for line in lines)
 
 
+def test_what_a_task_has_to_say_is_said_with_its_name(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = card(results.out)
+    shown.tasks["segmentation"]["details"]["notes"] = ["All of it is background."]
+    assert ["note       segmentation: All of it is background."] in printed(shown, None, capsys)
+
+
 def test_heads_are_compared_with_models_trained_alone(
     results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
