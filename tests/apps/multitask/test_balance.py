@@ -28,7 +28,7 @@ def losses(*values: float) -> dict[str, Tensor]:
 def test_given_weights_multiply() -> None:
     given = losses(2.0, 3.0)
     weighed = Balance(BalanceOptions(weights=[0.5, 4.0]), TASKS).weigh(given)
-    assert {name: float(value) for name, value in weighed.items()} == {"labels": 1.0, "masks": 12.0}
+    assert {name: value.item() for name, value in weighed.items()} == {"labels": 1.0, "masks": 12.0}
     plain = Balance(BalanceOptions(), TASKS)
     assert all(torch.equal(plain.weigh(given)[name], given[name]) for name in TASKS)  # to the bit
     assert plain.describe() == {"labels": 1.0, "masks": 1.0}
