@@ -50,7 +50,6 @@ class MultiHead(nn.Module):
         self.backbone = backbone
         self.heads = nn.ModuleDict(heads)
         self.fast: FastTrunk | None = None
-        self._is_channels_last = False
 
     def features(self, images: Tensor) -> Mapping[str, Tensor]:
         """Return all levels that any head reads, from one pass of the trunk.
@@ -60,8 +59,6 @@ class MultiHead(nn.Module):
         """
         if self.fast is not None:
             return self.fast.to(images.device)(images)
-        if self._is_channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
         # without a graph where nothing of the trunk is trained: no activations are kept
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.backbone.is_frozen):
             features: Mapping[str, Tensor] = self.backbone(images)
@@ -91,11 +88,6 @@ class MultiHead(nn.Module):
                 )
         features = self.features(images)
         return {task: self._head(task)(self.read_by(task, features), context) for task, context in contexts.items()}
-
-    def use_channels_last(self) -> None:
-        """Keep the trunk's convolutions, and the images it sees, in the channels-last memory format."""
-        self.backbone.to(memory_format=torch.channels_last)
-        self._is_channels_last = True
 
     def _head(self, task: str) -> Head:
         if task not in self.heads:

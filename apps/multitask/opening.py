@@ -23,6 +23,7 @@ from ..task import Task
 from ..task_names import MULTITASK
 from .model import MultiTaskModel
 from .options import EvaluateOptions
+from .sources import first_spelling
 from .stored import SPLIT, split_of
 
 
@@ -94,8 +95,7 @@ def open_shared_splits(model: MultiTaskModel, options: EvaluateOptions) -> list[
     lacking: dict[str, DataError] = {}
     with reading_once(), noting_once():
         for task, given in paths.items():
-            # one data set by two names is one, whose pictures have one path each
-            path = next((one for one in found if Path(one).resolve() == Path(given).resolve()), given)
+            path = first_spelling(given, found)
             try:
                 opened = _open(model.tasks[task], trained[task], replace(options, data=path))
             except DataError as error:

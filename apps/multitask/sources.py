@@ -1,6 +1,6 @@
 """The data sets of several tasks: one that all of them share, or several side by side, each for some of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
@@ -74,6 +74,11 @@ class Source:
         )
 
 
+def first_spelling(path: str, known: Iterable[str]) -> str:
+    """Return how a data set's path was spelt before, if it was: it is one data set, and each picture has one path."""
+    return next((one for one in known if Path(one).resolve() == Path(path).resolve()), path)
+
+
 def open_sources(plans: Mapping[str, TaskPlan], options: TrainOptions) -> list[Source]:
     """Open the data sets of all tasks, those that several name once.
 
@@ -84,8 +89,7 @@ def open_sources(plans: Mapping[str, TaskPlan], options: TrainOptions) -> list[S
     """
     by_path: dict[str, dict[str, TaskPlan]] = {}
     for task, plan in plans.items():
-        path = next((one for one in by_path if Path(one).resolve() == Path(plan.options.data).resolve()), None)
-        by_path.setdefault(path or plan.options.data, {})[task] = plan
+        by_path.setdefault(first_spelling(plan.options.data, by_path), {})[task] = plan
     check_effect(
         options,
         *(f"augment.{name}" for name in vars(options.augment)),
