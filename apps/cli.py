@@ -11,6 +11,7 @@ from importlib import import_module, metadata
 from io import TextIOWrapper
 
 from .interruption import Interrupted, stop_on_signals
+from .process_settings import settle_process
 from .processes import end_with_parent, is_first
 
 USAGE_EXIT_CODE = 2
@@ -99,12 +100,7 @@ def _dispatch(words: list[str]) -> int:
     if rest[0] not in commands:
         return _refuse(f"command of {app}", rest[0], list(commands), f"onetrunk {app} --help")
     command = commands[rest[0]]
-    # Before torch is imported: its threads sleep while they wait. By default they spin, and beside another busy process
-    # on the same cores an epoch then takes ten times as long; alone it takes as long as before.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Large pages for large arrays: every layer's output is new memory, and in pages of 4 KiB a third of a CPU's time in
-    # inference goes into mapping it.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    settle_process()
 
     from .arguments import parse_options
 

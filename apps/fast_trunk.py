@@ -16,6 +16,9 @@ from .measured_rates import measuring_conditions
 from .processes import is_first
 
 ChosenPrecision = Literal["fp32", "bf16"]
+#: A pass of a CPU takes about as many pixels as 8 pictures on 224 x 224 have: with more, what a layer writes has left
+#: the caches before the next one reads it; with fewer, the matrix products are too small.
+PASS_PIXELS = 8 * 224 * 224
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Form:
 
     Attributes:
         precision: ``fp32``; or ``bf16``, in which convolutions and linear layers compute.
-        is_compiled: Whether full batches go through ``torch.compile``.
+        is_compiled: Whether pictures go through ``torch.compile``.
     """
 
     precision: ChosenPrecision = "fp32"
@@ -50,20 +53,21 @@ class FastTrunk:
         form: How it runs; no longer compiled where that turned out to be impossible.
         folded: How many batch norms were folded.
         device: Where it runs.
+        pass_size: How many pictures go through it at once: a full batch, or a part of it on a CPU.
     """
 
     def __init__(
         self, backbone: Backbone, form: Form, *, device: torch.device, canvas: tuple[int, int], batch_size: int
     ) -> None:
-        """Make the copy; a compiled form is compiled when it sees the first full batch.
+        """Make the copy; a compiled form is compiled when it sees the first pictures.
 
         Args:
             backbone: The trunk; it stays as it is.
             form: How it shall run.
             device: Where it shall run.
-            canvas: Height and width of the pictures.
-            batch_size: Pictures of a full batch. Other batches and canvases take the eager form of the same network, so
-                that nothing is compiled twice.
+            canvas: Height and width of the pictures. Others take the eager form of the same network, so that nothing is
+                compiled twice; so do batches that aren't full on a GPU.
+            batch_size: Pictures of a full batch.
         """
         self.device, self.form = device, form
         # uncompiled, a GPU adds a bias more slowly than it computes a norm (docs/architecture.md)
@@ -71,19 +75,26 @@ class FastTrunk:
         self.folded = count_norms(backbone.network) - count_norms(self.backbone.network)
         if form.precision == "bf16":
             narrow_weights(self.backbone.network)
-        self._full_shape = (batch_size, backbone.in_channels, *canvas)
+        self.pass_size = pass_size(device, canvas, batch_size)
+        self._shape = (backbone.in_channels, *canvas)
         self._compiled = _compile(self.backbone, device) if form.is_compiled else None
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the trunk's levels, float32, without a graph.
+        """Return the trunk's levels without a graph: float32, or bfloat16 in ``bf16`` where the caller computes so too.
 
         Args:
             images: ``[B, C, H, W]``, float32, normalised.
         """
-        given = images.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+        stays_narrow = self.form.precision == "bf16" and autocast_dtype(self.device.type) == torch.bfloat16
+        dtype = torch.bfloat16 if stays_narrow else torch.float32
+        given = images.to(self.device, non_blocking=True)
         is_narrow = self.form.precision == "bf16"
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=is_narrow):
-            return {name: level.float() for name, level in self._run(given).items()}
+            parts = given.split(self.pass_size) if self.device.type == "cpu" and len(given) else (given,)
+            passes = [self._pass(part.contiguous(memory_format=torch.channels_last), dtype) for part in parts]
+        if len(passes) == 1:
+            return passes[0]
+        return {name: torch.cat([levels[name] for levels in passes]) for name in passes[0]}
 
     def to(self, device: torch.device) -> "FastTrunk":
         """Move it to another device, where it isn't there yet: of several GPUs each process learns its own late."""
@@ -96,16 +107,45 @@ class FastTrunk:
         """Return plain values for the card: the form, and how many norms were folded."""
         return {**self.form.to_dict(), "folded_norms": self.folded}
 
+    def _pass(self, images: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+        return {name: level.to(dtype) for name, level in self._run(images).items()}
+
     def _run(self, images: Tensor) -> dict[str, Tensor]:
-        if self._compiled is not None and images.shape == self._full_shape:
+        lacking = self.pass_size - len(images)
+        if self._compiled is not None and images.shape[1:] == self._shape and self._takes(lacking):
+            # empty pictures make up the number that it was compiled for
+            padded = nn.functional.pad(images, (0, 0) * 3 + (0, lacking))
+            full = padded.contiguous(memory_format=torch.channels_last)
             try:
-                return self._compiled(images)
+                return {name: level[: len(images)] for name, level in self._compiled(full).items()}
             except Exception as error:  # a compiler fails in many ways, and what isn't its fault fails again below
                 self._compiled, self.form = None, replace(self.form, is_compiled=False)
                 if is_first():
                     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error))
                     print(f"onetrunk: the trunk runs without torch.compile, which failed: {reason}", file=sys.stderr)
         return self.backbone(images)  # type: ignore[no-any-return]
+
+    def _takes(self, lacking: int) -> bool:
+        """Return whether the compiled form takes a pass that lacks so many pictures; those of a GPU are large."""
+        return lacking == 0 or self.device.type == "cpu"
+
+
+def autocast_dtype(device: str) -> torch.dtype:
+    """Return in what convolutions and linear layers compute on a type of device at the moment."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+
+
+def pass_size(device: torch.device, canvas: tuple[int, int], batch_size: int) -> int:
+    """Return how many pictures of a batch go through a trunk at once.
+
+    Args:
+        device: Where the trunk runs.
+        canvas: Height and width of the pictures.
+        batch_size: Pictures of a full batch.
+    """
+    if device.type != "cpu":
+        return batch_size
+    return max(1, min(batch_size, round(PASS_PIXELS / (canvas[0] * canvas[1]))))
 
 
 def _compile(backbone: Backbone, device: torch.device) -> Callable[[Tensor], dict[str, Tensor]]:
@@ -166,7 +206,8 @@ def choose_form(
     def make(chosen: ChosenPrecision, is_compiled: bool) -> FastTrunk:
         return FastTrunk(backbone, Form(chosen, is_compiled), device=device, canvas=canvas, batch_size=batch_size)
 
-    conditions = measuring_conditions(backbone, device=device, canvas=canvas, batch_size=batch_size)
+    pictures = pass_size(device, canvas, batch_size)
+    conditions = measuring_conditions(backbone, device=device, canvas=canvas, pass_size=pictures)
     calibration = Calibration(backbone, make, device=device, allowed=allowed, sample=sample, conditions=conditions)
     fastest = calibration.fastest()
     return Form(fastest, calibration.compiling_pays(fastest, images))

@@ -20,7 +20,7 @@ _CPU_FACTS = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class Compiled:
-    """What compilation brought, for full batches.
+    """What compilation brought.
 
     Attributes:
         eager: Images a second without it.
@@ -39,7 +39,7 @@ class Compiled:
 
 @dataclass
 class MeasuredRates:
-    """What is known of one trunk, canvas and batch size on one device.
+    """What is known of one trunk, canvas and size of a pass on one device.
 
     Attributes:
         eager: Images a second by precision, of a trunk that isn't compiled.
@@ -82,13 +82,13 @@ class MeasuredRates:
 
 
 def measuring_conditions(
-    backbone: Backbone, *, device: torch.device, canvas: tuple[int, int], batch_size: int
+    backbone: Backbone, *, device: torch.device, canvas: tuple[int, int], pass_size: int
 ) -> dict[str, Any]:
     """Return the plain values that a trunk's speed depends on; those of its weights aren't among them."""
     return {
         "trunk": {"name": backbone.name, "levels": list(backbone.levels), **backbone.recipe},
         "canvas": list(canvas),
-        "batch_size": batch_size,
+        "pass_size": pass_size,
         "device": _device_name(device),
         "threads": torch.get_num_threads() if device.type == "cpu" else 0,
         "torch": torch.__version__,

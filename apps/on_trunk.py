@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..backbones import Backbone
 from ..datasets import Batch
 from .config import OptimOptions
-from .fast_trunk import FastTrunk
+from .fast_trunk import FastTrunk, autocast_dtype
 from .fixed_state import FixedState
 from .schedule import RatePlan
 from .views import View
@@ -90,7 +90,11 @@ class OnTrunk(pl.LightningModule, ABC):
         Where only a part of the trunk is frozen, ``stored_entry`` is the level behind which the rest of it goes on.
         """
         if batch.features is not None:
-            stored = {level: self._ready(features.float()) for level, features in batch.features.items()}
+            # as the trunk itself would give them: a decoder puts them beside what it computes
+            stored = {
+                level: self._ready(features.to(autocast_dtype(features.device.type)))
+                for level, features in batch.features.items()
+            }
             return stored if self.stored_entry is None else self.backbone.going_on(stored, self.stored_entry)
         assert batch.images is not None
         images = self.backbone.preprocessing.normalize(batch.images)

@@ -11,7 +11,11 @@ import time
 from pathlib import Path
 
 from onetrunk.apps.cli import main
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from onetrunk.apps.process_settings import settle_process
+
+settle_process()  # as the command line does, before torch is imported
+
+from torch.optim.optimizer import register_optimizer_step_post_hook  # noqa: E402
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("steps", type=Path, help="the file to write")

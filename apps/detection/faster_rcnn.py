@@ -2,17 +2,28 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
+from torch.nn.functional import linear, relu
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import MultiScaleRoIAlign
-from torchvision.ops.poolers import initLevelMapper
 
 from ...datasets import Context
 from .anchors import Anchors
-from .head import DetectionHead, Found, Maps, Output, Pyramid, image_list, valid_sizes
+from .head import (
+    DetectionHead,
+    Found,
+    Maps,
+    Output,
+    Pyramid,
+    full_precision,
+    image_list,
+    pyramid_precision,
+    valid_sizes,
+)
 from .options import HeadOptions
+from .region_pool import RegionPool
 
 _CELLS = 7
 """Of the grid a side into which a proposal is pooled (Girshick 2015, section 2.1)."""
@@ -46,7 +57,7 @@ class FasterRCNNHead(DetectionHead):
         # thresholds and shares that aren't options are torchvision's
         self.rpn = RegionProposalNetwork(
             generator,
-            RPNHead(width, generator.num_anchors_per_location()[0]),
+            ProposalHead(width, generator.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
             batch_size_per_image=256,
@@ -57,8 +68,8 @@ class FasterRCNNHead(DetectionHead):
             nms_thresh=0.7,
         )
         self.roi_heads = RoIHeads(
-            region_pool(pyramid, _CELLS),
-            TwoMLPHead(width * _CELLS**2, options.hidden),
+            RegionPool(pyramid, _CELLS),
+            RegionHead(width * _CELLS**2, options.hidden),
             FastRCNNPredictor(options.hidden, len(self.classes) + 1),
             fg_iou_thresh=0.5,
             bg_iou_thresh=0.5,
@@ -77,9 +88,10 @@ class FasterRCNNHead(DetectionHead):
     def detect(self, output: Output, context: Context) -> Found:
         """Return what the proposals show."""
         maps, sizes = output["maps"], valid_sizes(context)
-        proposals, _ = self.rpn(image_list(maps, context), maps)
-        pooled = self.roi_heads.box_roi_pool(maps, proposals, sizes)
-        output["logits"], offsets = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
+        with pyramid_precision(output):
+            proposals, _ = self.rpn(image_list(maps, context), maps)
+            hidden = self.roi_heads.box_head(self.roi_heads.box_roi_pool(maps, proposals, sizes))
+        output["logits"], offsets = self.roi_heads.box_predictor(hidden.float())
         found = self.roi_heads.postprocess_detections(output["logits"], offsets, proposals, sizes)
         return [dict(zip(("boxes", "scores", "labels"), each, strict=True)) for each in zip(*found, strict=True)]
 
@@ -91,16 +103,35 @@ class FasterRCNNHead(DetectionHead):
         return {_NAMES[name]: value for name, value in {**of_proposals, **of_regions}.items()}
 
 
-def region_pool(pyramid: Pyramid, cells: int) -> MultiScaleRoIAlign:
-    """Return what cuts regions out of all levels but the highest, each out of the one that suits its size.
+class ProposalHead(RPNHead):
+    """Torchvision's, whose answers are in full precision; the convolution before them is in that of the caller."""
 
-    Torchvision guesses the strides from the first batch's pictures, and wrongly where they fill little of the canvas;
-    ours are known.
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return of each level's anchors whether they show something, and how the boxes differ from them."""
+        hidden = {str(level): self.conv(each) for level, each in enumerate(x)}
+        if hidden["0"].dtype == torch.float32:
+            return self._answers(hidden)
+        with full_precision(hidden):
+            return self._answers({level: each.float() for level, each in hidden.items()})
+
+    def _answers(self, hidden: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        maps = hidden.values()
+        return [self.cls_logits(each) for each in maps], [self.bbox_pred(each) for each in maps]
+
+
+class RegionHead(TwoMLPHead):
+    """Torchvision's, which takes regions as :class:`RegionPool` leaves them: a cell's channels side by side.
+
+    Putting them into the order of the weights takes longer than the first layer, and putting the weights into theirs
+    next to nothing.
     """
-    levels = list(pyramid.specs)[: len(pyramid.levels)]
-    pool = MultiScaleRoIAlign(levels, output_size=cells, sampling_ratio=2)
-    strides = [pyramid.specs[level].stride for level in levels]
-    pool.scales = [1 / stride for stride in strides]
-    # Lin 2017, equation 1: a region of 224 pixels a side, ImageNet's, is cut out of the level of stride 16
-    pool.map_levels = initLevelMapper(*(stride.bit_length() - 1 for stride in (strides[0], strides[-1])))
-    return pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what is known of regions ``[K, C, cells, cells]``: ``[K, hidden]``."""
+        if torch.is_grad_enabled() or not x.is_contiguous(memory_format=torch.channels_last):
+            found: Tensor = super().forward(x)
+            return found
+        channels = x.shape[1]
+        weight = self.fc6.weight.unflatten(1, (channels, -1)).transpose(1, 2).flatten(1)
+        hidden = relu(linear(x.permute(0, 2, 3, 1).flatten(1), weight, self.fc6.bias))
+        return relu(self.fc7(hidden))

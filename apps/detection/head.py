@@ -18,8 +18,8 @@ from .detections import Detections, detections_in_files
 Maps = OrderedDict[str, Tensor]
 """Of a pyramid, shallow to deep."""
 Output = dict[str, Any]
-"""What a head gives for a batch: ``maps`` of its pyramid; what else its loss needs; and in evaluation ``detections``, a
-list of :class:`Detections`, with the ``logits`` that they come from."""
+"""What a head gives for a batch: ``maps`` of its pyramid, and the ``dtype`` in which they were computed; what else its
+loss needs; and in evaluation ``detections``, a list of :class:`Detections`, with the ``logits`` that they come from."""
 Found = list[dict[str, Tensor]]
 """What torchvision's post-processing gives for each image: ``boxes`` on the canvas, ``scores``, ``labels``."""
 
@@ -42,7 +42,8 @@ class Pyramid(Protocol):
 class DetectionHead(Head):
     """A pyramid, and torchvision's own parts on it.
 
-    Everything behind the pyramid is computed in full precision: bounds of boxes have more digits than bf16 holds.
+    Behind the pyramid what boxes come from is computed in full precision, for their bounds have more digits than bf16
+    holds; in training everything is.
 
     Args:
         pyramid: On the trunk's levels.
@@ -65,6 +66,7 @@ class DetectionHead(Head):
         maps = self.pyramid(features, context.canvas)
         with full_precision(maps):
             output = self.examine(OrderedDict((name, each.float()) for name, each in maps.items()), context)
+            output["dtype"] = next(iter(maps.values())).dtype
             if not self.training:
                 found = self.detect(output, context)
                 output["detections"] = detections_in_files(found, context, first=self.first_label)
@@ -123,4 +125,12 @@ def full_precision(maps: Mapping[str, Tensor]) -> Iterator[None]:
     """Compute in fp32, whatever the trunk is computed in."""
     device = next(iter(maps.values())).device.type
     with torch.autocast(device, enabled=False):
+        yield
+
+
+@contextmanager
+def pyramid_precision(output: Output) -> Iterator[None]:
+    """Compute in the precision of the pyramid."""
+    device, dtype = next(iter(output["maps"].values())).device.type, output["dtype"]
+    with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16):
         yield

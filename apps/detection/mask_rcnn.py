@@ -8,9 +8,10 @@ from torchvision.models.detection.roi_heads import maskrcnn_inference
 
 from ...datasets import Context
 from .anchors import Anchors
-from .faster_rcnn import FasterRCNNHead, region_pool
-from .head import Found, Output, Pyramid, valid_sizes
+from .faster_rcnn import FasterRCNNHead
+from .head import Found, Output, Pyramid, pyramid_precision, valid_sizes
 from .options import HeadOptions
+from .region_pool import RegionPool
 
 #: Of the grid a side into which a detection is pooled; its mask has twice as many (He 2017, figure 4).
 _CELLS = 14
@@ -31,7 +32,7 @@ class MaskRCNNHead(FasterRCNNHead):
         """See the class."""
         super().__init__(pyramid, classes, anchors, options)
         width = next(iter(pyramid.specs.values())).channels
-        self.roi_heads.mask_roi_pool = region_pool(pyramid, _CELLS)
+        self.roi_heads.mask_roi_pool = RegionPool(pyramid, _CELLS)
         self.roi_heads.mask_head = MaskRCNNHeads(width, (width,) * _CONVOLUTIONS, 1)
         self.roi_heads.mask_predictor = MaskRCNNPredictor(width, width, len(self.classes) + 1)
 
@@ -40,6 +41,8 @@ class MaskRCNNHead(FasterRCNNHead):
         found = super().detect(output, context)
         boxes, labels = ([each[key] for each in found] for key in ("boxes", "labels"))
         pooled = self.roi_heads.mask_roi_pool(output["maps"], boxes, valid_sizes(context))
-        logits = self.roi_heads.mask_predictor(self.roi_heads.mask_head(pooled))
+        with pyramid_precision(output):
+            hidden = self.roi_heads.mask_head(pooled)
+        logits = self.roi_heads.mask_predictor(hidden.float())
         masks: list[Tensor] = maskrcnn_inference(logits, labels)
         return [{**each, "masks": mask} for each, mask in zip(found, masks, strict=True)]
