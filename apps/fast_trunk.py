@@ -90,7 +90,7 @@ class FastTrunk:
         given = images.to(self.device, non_blocking=True)
         is_narrow = self.form.precision == "bf16"
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=is_narrow):
-            parts = given.split(self.pass_size) if self.device.type == "cpu" and len(given) else (given,)
+            parts = torch.split(given, self.pass_size) if self.device.type == "cpu" and len(given) else (given,)
             passes = [self._pass(part.contiguous(memory_format=torch.channels_last), dtype) for part in parts]
         if len(passes) == 1:
             return passes[0]

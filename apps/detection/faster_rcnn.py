@@ -103,7 +103,7 @@ class FasterRCNNHead(DetectionHead):
         return {_NAMES[name]: value for name, value in {**of_proposals, **of_regions}.items()}
 
 
-class ProposalHead(RPNHead):
+class ProposalHead(RPNHead):  # type: ignore[misc]  # torchvision has no types
     """Torchvision's, whose answers are in full precision; the convolution before them is in that of the caller."""
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -119,7 +119,7 @@ class ProposalHead(RPNHead):
         return [self.cls_logits(each) for each in maps], [self.bbox_pred(each) for each in maps]
 
 
-class RegionHead(TwoMLPHead):
+class RegionHead(TwoMLPHead):  # type: ignore[misc]  # torchvision has no types
     """Torchvision's, which takes regions as :class:`RegionPool` leaves them: a cell's channels side by side.
 
     Putting them into the order of the weights takes longer than the first layer, and putting the weights into theirs

@@ -14,7 +14,7 @@ from .head import Maps, Pyramid
 _POINTS = 2
 
 
-class RegionPool(MultiScaleRoIAlign):
+class RegionPool(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision has no types
     """Torchvision's, which where nothing is trained takes an eighth of the time on a CPU.
 
     Torchvision reads its points channel by channel. Here a cell is a weighted sum of rows, one a map's cell with all
@@ -48,7 +48,8 @@ class RegionPool(MultiScaleRoIAlign):
         """
         maps = [x[name] for name in self.featmap_names]
         if self.training or torch.is_grad_enabled() or maps[0].device.type != "cpu" or not sum(map(len, boxes)):
-            return super().forward(x, boxes, image_shapes)
+            found: Tensor = super().forward(x, boxes, image_shapes)
+            return found
         return self._sum_rows(maps, boxes)
 
     def _sum_rows(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:

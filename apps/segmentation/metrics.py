@@ -167,9 +167,9 @@ def rebuild_evaluator(description: dict[str, Any]) -> SegmentationEvaluator:
 
 def _confusion(found: Tensor, truth: Tensor, classes: int) -> NDArray[np.int64]:
     """Return ``[K, K]`` counts of the pixels that aren't ignored, rows the labels, columns the predictions."""
-    counts = truth != IGNORED
-    cells = truth[counts].long() * classes + found[counts].long()
-    matrix: NDArray[np.int64] = torch.bincount(cells, minlength=classes**2).reshape(classes, classes).numpy()
+    cells = torch.where(truth == IGNORED, classes**2, truth.long() * classes + found.long())
+    counts = torch.bincount(cells.flatten(), minlength=classes**2)[: classes**2]
+    matrix: NDArray[np.int64] = counts.reshape(classes, classes).numpy()
     return matrix
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from onetrunk.apps import calibration, fast_trunk
 from onetrunk.apps.calibration import agree
-from onetrunk.apps.fast_trunk import FastTrunk, Form, choose_form
+from onetrunk.apps.fast_trunk import FastTrunk, Form, choose_form, pass_size
 from onetrunk.apps.measured_rates import cache_folder
 from onetrunk.backbones import build_backbone
 from onetrunk.backbones.base import Backbone
@@ -154,12 +154,38 @@ def test_heads_can_be_trained_on_its_levels(backbone):
     assert head.weight.grad is not None
 
 
-def test_only_full_batches_are_compiled(backbone, fake_compile):
+def test_all_pictures_of_the_canvas_go_through_what_was_compiled(backbone, fake_compile):
     trunk = make(backbone, Form(is_compiled=True))
-    for count, canvas in ((BATCH, CANVAS), (BATCH - 1, CANVAS), (BATCH, (32, 64)), (BATCH, CANVAS)):
+    for count, canvas in ((BATCH, CANVAS), (BATCH - 1, CANVAS), (BATCH, (32, 64)), (2 * BATCH + 1, CANVAS)):
         images = normalized(backbone, count, canvas)
         assert_same_levels(trunk(images), plain_levels(backbone, images))
-    assert fake_compile == [(BATCH, 3, *CANVAS)] * 2
+    assert fake_compile == [(BATCH, 3, *CANVAS)] * 5
+
+
+def test_a_batch_goes_through_in_passes_of_so_many_pixels(backbone):
+    assert [pass_size(CPU, canvas, 32) for canvas in ((224, 224), (320, 416), (1024, 1024), (64, 64))] == [8, 3, 1, 32]
+    assert pass_size(torch.device("cuda"), (224, 224), 32) == 32
+    trunk = FastTrunk(backbone, Form(), device=CPU, canvas=(224, 224), batch_size=32)
+    images = torch.randn(11, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    found = trunk(images)
+    assert_same_levels(found, plain_levels(backbone, images))
+    for part in (slice(0, 8), slice(8, 11)):
+        assert torch.equal(found["c3"][part], trunk(images[part])["c3"])
+    assert {name: tuple(level.shape) for name, level in trunk(images[:0]).items()} == {
+        "c3": (0, *found["c3"].shape[1:]),
+        "embedding": (0, *found["embedding"].shape[1:]),
+    }
+
+
+def test_heads_that_compute_in_bf16_get_bf16(backbone):
+    images = normalized(backbone)
+    trunk = make(backbone, Form("bf16"))
+    wide = trunk(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = trunk(images)
+    for name, level in narrow.items():
+        assert level.dtype == torch.bfloat16
+        assert torch.equal(level.float(), wide[name])
 
 
 def test_a_compiler_that_fails_is_named_once_and_done_without(backbone, monkeypatch, capsys):
@@ -292,9 +318,12 @@ def test_long_runs_are_compiled_where_it_pays(backbone, rates, monkeypatch, comp
 
 
 @pytest.mark.usefixtures("fake_compile")
-def test_runs_of_minutes_are_not_compiled(backbone, rates):
-    assert choose(backbone, precision="fp32", images=5_000) == Form("fp32")
-    assert rates["asked"] == [Form()]
+@pytest.mark.parametrize(("precision", "images"), [("fp32", 1_200), ("bf16", 900)])
+def test_short_runs_are_not_compiled(backbone, rates, precision, images):
+    rates[Form(precision, is_compiled=True)] = 1_000.0
+    assert choose(backbone, precision=precision, images=images) == Form(precision)
+    assert rates["asked"] == [Form(precision)]
+    assert choose(backbone, precision=precision, images=images + 1) == Form(precision, is_compiled=True)
 
 
 @pytest.mark.usefixtures("rates")
