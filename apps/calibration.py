@@ -21,7 +21,7 @@ FEW_IMAGES = 64
 FEW_TO_COMPILE = 600
 #: Seconds of a run below which compilation isn't tried, by device and precision: it takes some 15 on a CPU, or 5 where
 #: something was compiled before, and a minute on a GPU. On a CPU it more than halves passes in bf16, but not in fp32.
-LONG_RUN = {("cpu", "bf16"): 30.0, ("cpu", "fp32"): 120.0, ("cuda", "bf16"): 60.0, ("cuda", "fp32"): 60.0}
+LONG_RUN = {("cpu", "bf16"): 20.0, ("cpu", "fp32"): 120.0, ("cuda", "bf16"): 60.0, ("cuda", "fp32"): 60.0}
 #: bf16 costs digits, and measured times scatter: it has to be this much faster.
 LEAST_GAIN = 1.1
 #: Of the cosines between pictures' features in bf16 and in fp32, for each level.

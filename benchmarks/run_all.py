@@ -29,12 +29,12 @@ SCRIPTS = {
     "detection_evaluation": ("",),
     # as many pictures as make start-up small beside them
     "features_timm": (
-        "--rounds 5 --images 96 --backbones vgg16",
-        "--rounds 5 --images 192 --backbones resnet50",
-        "--rounds 5 --images 512 --backbones efficientnet_lite0",
+        "--rounds 3 --images 600 --backbones vgg16",
+        "--rounds 3 --images 1800 --backbones resnet50",
+        "--rounds 3 --images 2000 --backbones efficientnet_lite0",
     ),
-    "evaluate_peers": ("--rounds 5 --images 48",),
-    "finetune_torchvision": ("--rounds 3 --train 96 --val 16 --epochs 2",),
+    "evaluate_peers": ("--rounds 3",),
+    "finetune_torchvision": ("--rounds 5 --train 96 --val 16 --epochs 2",),
     # the ideal is to be about two minutes long: start-up and end take the same for any number
     "head_training": tuple(
         f"--rounds 1 --uncached-epochs 2 {each}"

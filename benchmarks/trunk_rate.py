@@ -2,11 +2,11 @@
 
     python benchmarks/trunk_rate.py --backbones vgg16 --rounds 5
 
-The trunk is in the form in which the suite runs frozen trunks, and gets pictures that are in memory already: nothing is
-read, nothing started. Its operations are those that `torch.utils.flop_counter` counts in one pass (a multiplication and
-an addition are two). The matrix product is one of square matrices in the trunk's own precision, measured in the same
-process. Beside it stands the memory: what the trunk's convolutions, linear layers and poolings have to read and write,
-each tensor once, beside a copy of a large tensor.
+The trunk is in the form in which the suite runs frozen trunks, in a process set up as a command's, and gets pictures
+that are in memory already: nothing is read, nothing started. Its operations are those that `torch.utils.flop_counter`
+counts in one pass (a multiplication and an addition are two). The matrix product is one of square matrices in the
+trunk's own precision, measured in the same process. Beside it stands the memory: what the trunk's convolutions, linear
+layers and poolings have to read and write, each tensor once, beside a copy of a large tensor.
 
 The peer is what timm's own benchmark does: its model as created, channels-last, under autocast where the machine has
 bf16, and `features`, here `forward_features`, of random pictures. All take turns; figures are medians of the rounds.
@@ -18,6 +18,11 @@ from collections.abc import Callable
 from functools import partial
 from statistics import median
 
+from onetrunk.apps.process_settings import settle_process
+
+settle_process()  # as the command line does, before torch is imported; timm's side has it too
+
+# ruff: noqa: E402
 import timm
 import torch
 from features_timm import NETWORKS
@@ -153,7 +158,7 @@ def main() -> None:
     parser.add_argument("--copied", type=int, default=2**28, help="bytes of the tensor that is copied (default: 2^28)")
     parser.add_argument("--seconds", type=float, default=2.0, help="that each side computes in a round (default: 2)")
     parser.add_argument(
-        "--images", type=int, default=512, help="that a compilation would have to pay for (default: 512)"
+        "--images", type=int, default=20_000, help="that a compilation would have to pay for (default: 20,000)"
     )
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     arguments = parser.parse_args()

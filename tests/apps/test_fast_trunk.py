@@ -318,7 +318,7 @@ def test_long_runs_are_compiled_where_it_pays(backbone, rates, monkeypatch, comp
 
 
 @pytest.mark.usefixtures("fake_compile")
-@pytest.mark.parametrize(("precision", "images"), [("fp32", 1_200), ("bf16", 900)])
+@pytest.mark.parametrize(("precision", "images"), [("fp32", 1_200), ("bf16", 600)])
 def test_short_runs_are_not_compiled(backbone, rates, precision, images):
     rates[Form(precision, is_compiled=True)] = 1_000.0
     assert choose(backbone, precision=precision, images=images) == Form(precision)
