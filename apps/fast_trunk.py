@@ -113,9 +113,7 @@ class FastTrunk:
     def _run(self, images: Tensor) -> dict[str, Tensor]:
         lacking = self.pass_size - len(images)
         if self._compiled is not None and images.shape[1:] == self._shape and self._takes(lacking):
-            # empty pictures make up the number that it was compiled for
-            padded = nn.functional.pad(images, (0, 0) * 3 + (0, lacking))
-            full = padded.contiguous(memory_format=torch.channels_last)
+            full = _fill_up(images, lacking) if lacking else images
             try:
                 return {name: level[: len(images)] for name, level in self._compiled(full).items()}
             except Exception as error:  # a compiler fails in many ways, and what isn't its fault fails again below
@@ -128,6 +126,11 @@ class FastTrunk:
     def _takes(self, lacking: int) -> bool:
         """Return whether the compiled form takes a pass that lacks so many pictures; those of a GPU are large."""
         return lacking == 0 or self.device.type == "cpu"
+
+
+def _fill_up(images: Tensor, lacking: int) -> Tensor:
+    """Return pictures with so many empty ones behind them: a pass is compiled for one number."""
+    return nn.functional.pad(images, (0, 0) * 3 + (0, lacking)).contiguous(memory_format=torch.channels_last)
 
 
 def autocast_dtype(device: str) -> torch.dtype:
