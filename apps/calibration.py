@@ -20,7 +20,7 @@ FEW_IMAGES = 64
 #: With fewer than this, a run isn't long enough for compilation on any device worth the name.
 FEW_TO_COMPILE = 600
 #: Seconds of a run below which compilation isn't tried, by device and precision: it takes some 15 on a CPU, or 5 where
-#: something was compiled before, and a minute on a GPU. On a CPU it more than halves passes in bf16, but not in fp32.
+#: something was compiled before, and a minute on a GPU. In bf16 it halves what a CPU takes, in fp32 less.
 LONG_RUN = {("cpu", "bf16"): 20.0, ("cpu", "fp32"): 120.0, ("cuda", "bf16"): 60.0, ("cuda", "fp32"): 60.0}
 #: bf16 costs digits, and measured times scatter: it has to be this much faster.
 LEAST_GAIN = 1.1

@@ -73,7 +73,7 @@ def boundary_f1(predicted: NDArray[np.bool_], true: NDArray[np.bool_], counts: N
 
 def _boundary(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the pixels of a mask that have a neighbour, above, below, left or right, outside of it."""
-    inner = mask.copy()  # in place and by slices: ten times faster than a general erosion
+    inner = mask.copy()  # by slices, in place: three times faster than a general erosion
     inner[1:] &= mask[:-1]
     inner[:-1] &= mask[1:]
     inner[:, 1:] &= mask[:, :-1]
