@@ -108,15 +108,14 @@ class ProposalHead(RPNHead):  # type: ignore[misc]  # torchvision has no types
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return of each level's anchors whether they show something, and how the boxes differ from them."""
-        hidden = {str(level): self.conv(each) for level, each in enumerate(x)}
-        if hidden["0"].dtype == torch.float32:
+        hidden = [self.conv(each) for each in x]
+        if hidden[0].dtype == torch.float32:
             return self._answers(hidden)
         with full_precision(hidden):
-            return self._answers({level: each.float() for level, each in hidden.items()})
+            return self._answers([each.float() for each in hidden])
 
-    def _answers(self, hidden: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        maps = hidden.values()
-        return [self.cls_logits(each) for each in maps], [self.bbox_pred(each) for each in maps]
+    def _answers(self, hidden: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        return [self.cls_logits(each) for each in hidden], [self.bbox_pred(each) for each in hidden]
 
 
 class RegionHead(TwoMLPHead):  # type: ignore[misc]  # torchvision has no types

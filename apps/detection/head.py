@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -64,7 +64,7 @@ class DetectionHead(Head):
     def forward(self, features: Mapping[str, Tensor], context: Context) -> Output:
         """Return the batch's maps with what the loss needs; in evaluation also the detections."""
         maps = self.pyramid(features, context.canvas)
-        with full_precision(maps):
+        with full_precision(maps.values()):
             output = self.examine(OrderedDict((name, each.float()) for name, each in maps.items()), context)
             output["dtype"] = next(iter(maps.values())).dtype
             if not self.training:
@@ -80,7 +80,7 @@ class DetectionHead(Head):
         ]
         for place, masks in enumerate(targets.get("masks", [])):
             truths[place]["masks"] = masks
-        with full_precision(output["maps"]):
+        with full_precision(output["maps"].values()):
             return self.learn(output, context, truths)
 
     def predict(self, output: Output, context: Context) -> list[dict[str, Any]]:
@@ -121,9 +121,9 @@ def valid_sizes(context: Context) -> list[tuple[int, int]]:
 
 
 @contextmanager
-def full_precision(maps: Mapping[str, Tensor]) -> Iterator[None]:
-    """Compute in fp32, whatever the trunk is computed in."""
-    device = next(iter(maps.values())).device.type
+def full_precision(maps: Iterable[Tensor]) -> Iterator[None]:
+    """Compute in fp32, whatever the trunk is computed in; the maps say on which device."""
+    device = next(iter(maps)).device.type
     with torch.autocast(device, enabled=False):
         yield
 
