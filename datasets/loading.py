@@ -168,7 +168,7 @@ class ResumableLoader:
             num_workers=workers,
             collate_fn=_as_batch,
             pin_memory=pin_memory,
-            worker_init_fn=_ignore_signals,
+            worker_init_fn=_settle_worker,
             # DataLoader draws a seed for its workers, without this from the process's generator, whose later numbers
             # would then depend on how often something was loaded.
             generator=torch.Generator().manual_seed(mix(seed)),
@@ -288,8 +288,11 @@ def _as_batch(samples: Sequence[Sample | BadSample] | Batch) -> Batch:
     return samples if isinstance(samples, Batch) else collate(samples)
 
 
-def _ignore_signals(worker: int) -> None:
-    """Let the main process decide: Ctrl-C and a scheduler's SIGTERM reach the whole group, and it wants to save."""
+def _settle_worker(worker: int) -> None:
+    """Let the main process go first, and decide."""
+    if hasattr(os, "nice"):  # Reading ahead can wait; a step's threads wait for the slowest of them.
+        os.nice(10)
+    # Ctrl-C and a scheduler's SIGTERM reach the whole group, and the main process wants to save.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 

@@ -1,4 +1,5 @@
 import gc
+import os
 import random
 import subprocess
 import sys
@@ -20,6 +21,13 @@ from onetrunk.datasets import (
     train_transform,
 )
 from PIL import Image
+
+
+class PriorityTransform:
+    """Says in each pixel how far below the usual priority it runs."""
+
+    def place(self, picture: Image.Image, spatial: Spatial) -> Placed:
+        return Placed(torch.full((3, 4, 4), os.nice(0), dtype=torch.uint8), (4, 4), {})
 
 
 class NoisyTransform:
@@ -67,6 +75,14 @@ def test_the_number_of_workers_changes_nothing(make_loader, transform):
     for workers in (1, 2):
         torch.manual_seed(workers)
         _assert_same(alone, _epochs(make_loader(transform, workers=workers)))
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="no priorities of this kind")
+def test_workers_let_the_main_process_go_first(make_loader):
+    here = min(os.nice(0), 9)
+    for workers, priority in ((0, here), (1, here + 10)):
+        _, images = _epochs(make_loader(PriorityTransform(), workers=workers))[0]
+        assert images.unique().tolist() == [priority]
 
 
 def test_samples_are_a_function_of_seed_epoch_and_index_alone(make_loader):
