@@ -5,8 +5,9 @@ Run: python benchmarks/memory.py
 
 ``features extract`` and ``classification evaluate`` run over small JPEGs, hard links of a few generated ones. Each
 count is of a process of its own, which runs the command three times on 64 images first, because the second still does
-some things for the first time: what is left of the time for many is that of the images, and not of imports. Memory is the highest resident size of the process, and that of its largest
-worker, which shares most of its pages with it. What is printed last compares the most images with the fewest.
+some things for the first time: what is left of the time for many is that of the images, and not of imports. Memory is
+the highest resident size of the process, and that of its largest worker, which shares most of its pages with it. What
+is printed last compares the most images with the fewest.
 """
 
 import argparse

@@ -286,7 +286,7 @@ def test_norm_tuning_ends_in_the_copy():
     assert not backbone.is_frozen
 
 
-@pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_vit", "timm/test_convnext", "lenet"])
+@pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_vit"])
 def test_narrow_weights_give_what_autocast_gives(name):
     backbone = build(name)
     plain, narrow = inference_copy(backbone), inference_copy(backbone)
@@ -297,3 +297,41 @@ def test_narrow_weights_give_what_autocast_gives(name):
         expected, found = plain(images), narrow(images)
     for level, values in expected.items():
         assert torch.equal(found[level], values), level
+
+
+@pytest.mark.parametrize("name", ["timm/test_efficientnet", "timm/test_convnext"])
+def test_narrow_filters_of_one_channel_keep_their_sum(name):
+    network = build(name).network
+    exact = {
+        path: module.weight.detach().clone() for path, module in network.named_modules() if has_one_channel(module)
+    }
+    assert len(exact) > 1
+    narrow_weights(network)
+    for path, weight in exact.items():
+        found = modules[path].weight.detach()
+        assert found.dtype == torch.bfloat16
+        error = found.double().flatten(1).sum(1) - weight.double().flatten(1).sum(1)
+        # that of the last weight alone; of all 9 or more together it is several times as much
+        assert bool((error.abs() <= 2**-8 * weight.abs().amax()).all())
+        assert error.square().mean() < (weight.bfloat16().double() - weight).flatten(1).sum(1).square().mean() / 4
+        torch.testing.assert_close(found.float(), weight, rtol=0, atol=2**-7 * float(weight.abs().amax()))
+
+
+def has_one_channel(module):
+    return isinstance(module, nn.Conv2d) and module.weight.shape[1] == 1
+
+
+def test_bfloat16_keeps_the_features_of_smooth_pictures_in_a_depthwise_network():
+    backbone = build_backbone("efficientnet_lite0", weights="imagenet", levels=["embedding"]).eval()
+    generator = torch.Generator().manual_seed(0)
+    smooth = functional.interpolate(torch.rand(8, 3, 2, 2, generator=generator), size=(224, 224), mode="bicubic") - 0.5
+    images = smooth + 0.02 * torch.randn(smooth.shape, generator=generator)
+    narrow = inference_copy(backbone)
+    narrow_weights(narrow.network)
+    with torch.no_grad():
+        exact = backbone(images)["embedding"]
+        with torch.autocast("cpu", torch.bfloat16):
+            found = narrow(images)["embedding"].float()
+    cosines = functional.cosine_similarity(exact, found)
+    # 0.9987 and 0.9977 with filters that are rounded weight by weight
+    assert cosines.median() >= 0.9992 and cosines.min() >= 0.9985
