@@ -302,9 +302,8 @@ def test_narrow_weights_give_what_autocast_gives(name):
 @pytest.mark.parametrize("name", ["timm/test_efficientnet", "timm/test_convnext"])
 def test_narrow_filters_of_one_channel_keep_their_sum(name):
     network = build(name).network
-    exact = {
-        path: module.weight.detach().clone() for path, module in network.named_modules() if has_one_channel(module)
-    }
+    modules = {path: module for path, module in network.named_modules() if has_one_channel(module)}
+    exact = {path: module.weight.detach().clone() for path, module in modules.items()}
     assert len(exact) > 1
     narrow_weights(network)
     for path, weight in exact.items():
