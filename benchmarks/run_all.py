@@ -31,7 +31,7 @@ SCRIPTS = {
     "features_timm": (
         "--rounds 3 --images 600 --backbones vgg16",
         "--rounds 3 --images 1800 --backbones resnet50",
-        "--rounds 3 --images 2000 --backbones efficientnet_lite0",
+        "--rounds 3 --images 4000 --backbones efficientnet_lite0",
     ),
     "evaluate_peers": ("--rounds 3",),
     "finetune_torchvision": ("--rounds 5 --train 96 --val 16 --epochs 2",),
@@ -39,10 +39,11 @@ SCRIPTS = {
     "head_training": tuple(
         f"--rounds 1 --uncached-epochs 2 {each}"
         for each in (
-            "--apps classification --backbones efficientnet_lite0 --train 2400 --val 600",
-            "--apps classification --backbones resnet50 --train 800 --val 200",
-            "--apps captioning vqa --train 360 --val 90",
-            "--apps segmentation detection --train 48 --val 12",
+            "--apps classification --backbones efficientnet_lite0 --train 4800 --val 1200",
+            "--apps classification --backbones resnet50 --train 6400 --val 1600",
+            "--apps vqa --train 1800 --val 450",
+            "--apps captioning --train 480 --val 120",
+            "--apps segmentation detection --train 64 --val 16",
         )
     ),
 }
