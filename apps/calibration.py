@@ -1,5 +1,6 @@
 """Measuring in which precision a trunk is fastest on this machine, and whether compiling it pays."""
 
+import hashlib
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -89,12 +90,12 @@ class Calibration:
         return self._rates.eager[precision]
 
     def _agrees(self) -> bool:
-        agreements = self._rates.agreements
-        if self._fingerprint not in agreements:
+        agreements, compared = self._rates.agreements, self._compared()
+        if compared not in agreements:
             pictures = self._pictures(min(COMPARED_IMAGES, len(self._sample)))
-            agreements[self._fingerprint] = agree(self._trunk("fp32")(pictures), self._trunk("bf16")(pictures))
+            agreements[compared] = agree(self._trunk("fp32")(pictures), self._trunk("bf16")(pictures))
             self._keep()
-        return agreements[self._fingerprint]
+        return agreements[compared]
 
     def _try_compiling(self, precision: "ChosenPrecision") -> Compiled | None:
         """Return what compilation brings; nothing where it can't be done."""
@@ -112,9 +113,10 @@ class Calibration:
             self._trunks[precision] = self._make(precision, False)
         return self._trunks[precision]
 
-    @cached_property
-    def _fingerprint(self) -> str:
-        return self._backbone.fingerprint()
+    def _compared(self) -> str:
+        """Return what stands for the weights and the pictures."""
+        pictures = self._sample[:COMPARED_IMAGES].numpy().tobytes()
+        return hashlib.sha256(self._backbone.fingerprint().encode() + pictures).hexdigest()
 
     @cached_property
     def _pass_images(self) -> int:

@@ -44,7 +44,7 @@ class MeasuredRates:
     Attributes:
         eager: Images a second by precision, of a trunk that isn't compiled.
         compiled: What compilation brought, by precision.
-        agreements: Whether the bf16 features of weights agree with those in fp32, by the weights' fingerprint.
+        agreements: Whether bf16 features agree with those in fp32, by a hash of the weights and the pictures.
     """
 
     eager: dict[str, float] = field(default_factory=dict)

@@ -75,7 +75,7 @@ def sample(count=8):
     return torch.randint(0, 256, (count, 3, *CANVAS), dtype=torch.uint8, generator=generator)
 
 
-def choose(backbone, *, precision="auto", images=500, canvas=CANVAS):
+def choose(backbone, *, precision="auto", images=500, canvas=CANVAS, pictures=None):
     return choose_form(
         backbone,
         precision=precision,
@@ -83,7 +83,7 @@ def choose(backbone, *, precision="auto", images=500, canvas=CANVAS):
         canvas=canvas,
         batch_size=BATCH,
         images=images,
-        sample=sample(),
+        sample=sample() if pictures is None else pictures,
     )
 
 
@@ -263,6 +263,16 @@ def test_bf16_that_changes_the_features_is_refused():
     flow = Chain.of(network, ("conv", "subtract"), levels={"c0": "subtract"}, functions=functions)
     fragile = Backbone(name="fragile", network=network, flow=flow, levels=["c0"], facts=Facts(image_size=CANVAS))
     assert choose(fragile.eval()) == Form("fp32")
+
+
+@pytest.mark.usefixtures("has_bf16", "rates")
+def test_what_is_known_of_some_pictures_decides_nothing_for_others(backbone, monkeypatch):
+    """bf16 may do for photographs and not for smooth pictures, whichever of them a trunk sees first."""
+    answers = iter([True, False])
+    monkeypatch.setattr(calibration, "agree", lambda *_: next(answers))
+    for _ in range(2):
+        assert choose(backbone) == Form("bf16")
+        assert choose(backbone, pictures=255 - sample()) == Form("fp32")
 
 
 def test_the_bounds_of_agreement():
