@@ -72,8 +72,10 @@ def narrow_weights(network: nn.Module) -> None:
     """
     for module in network.modules():
         if _is_one_of(module, LAYERS):
-            if module.weight.dim() > 2 and module.weight.shape[1] == 1:
-                module.weight.data.copy_(_rounded_filters(module.weight.detach()))
+            weight = module.weight
+            assert isinstance(weight, Tensor)
+            if weight.dim() > 2 and weight.shape[1] == 1:
+                weight.data.copy_(_rounded_filters(weight.detach()))
             module.to(torch.bfloat16)
 
 
