@@ -3,10 +3,10 @@
 import ctypes
 import os
 
+_SPINNING = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
 # of glibc's malloc.h
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 _TOP_PAD_BYTES = 64 * 2**20
-_SPINNING = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
 _LARGEST_KEPT = 32 * 2**20  # the most that glibc takes
 
 

@@ -24,10 +24,10 @@ from PIL import Image
 
 
 class PriorityTransform:
-    """Says in each pixel how far below the usual priority it runs."""
+    """Says in each pixel how far below the highest priority, nice -20, it runs."""
 
     def place(self, picture: Image.Image, spatial: Spatial) -> Placed:
-        return Placed(torch.full((3, 4, 4), os.nice(0), dtype=torch.uint8), (4, 4), {})
+        return Placed(torch.full((3, 4, 4), os.nice(0) + 20, dtype=torch.uint8), (4, 4), {})
 
 
 class NoisyTransform:
@@ -79,8 +79,8 @@ def test_the_number_of_workers_changes_nothing(make_loader, transform):
 
 @pytest.mark.skipif(not hasattr(os, "nice"), reason="no priorities of this kind")
 def test_workers_let_the_main_process_go_first(make_loader):
-    here = min(os.nice(0), 9)
-    for workers, priority in ((0, here), (1, here + 10)):
+    here = os.nice(0) + 20
+    for workers, priority in ((0, here), (1, min(here + 10, 39))):
         _, images = _epochs(make_loader(PriorityTransform(), workers=workers))[0]
         assert images.unique().tolist() == [priority]
 
