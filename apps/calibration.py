@@ -61,7 +61,7 @@ class Calibration:
         self._allowed, self._conditions = allowed, conditions
         self._file = rates_file(conditions)
         self._rates = MeasuredRates.read(self._file)
-        self._trunks: dict[ChosenPrecision, FastTrunk] = {}
+        self._trunks: dict[tuple[ChosenPrecision, bool], FastTrunk] = {}
 
     def fastest(self) -> "ChosenPrecision":
         """Return the fastest precision that is good enough."""
@@ -83,9 +83,16 @@ class Calibration:
             self._keep()
         return self._rates.compiled[precision].pays(images)
 
+    def trunk(self, precision: "ChosenPrecision", is_compiled: bool) -> "FastTrunk":
+        """Return the trunk in a form: the one that was measured, so that nothing is compiled twice, else a new one."""
+        form = precision, is_compiled
+        if form not in self._trunks:
+            self._trunks[form] = self._make(precision, is_compiled)
+        return self._trunks[form]
+
     def _rate(self, precision: "ChosenPrecision") -> float:
         if precision not in self._rates.eager:
-            self._rates.eager[precision] = measure(self._trunk(precision), self._pictures(self._pass_images))
+            self._rates.eager[precision] = measure(self.trunk(precision, False), self._pictures(self._pass_images))
             self._keep()
         return self._rates.eager[precision]
 
@@ -93,25 +100,20 @@ class Calibration:
         agreements, compared = self._rates.agreements, self._compared()
         if compared not in agreements:
             pictures = self._pictures(min(COMPARED_IMAGES, len(self._sample)))
-            agreements[compared] = agree(self._trunk("fp32")(pictures), self._trunk("bf16")(pictures))
+            agreements[compared] = agree(self.trunk("fp32", False)(pictures), self.trunk("bf16", False)(pictures))
             self._keep()
         return agreements[compared]
 
     def _try_compiling(self, precision: "ChosenPrecision") -> Compiled | None:
         """Return what compilation brings; nothing where it can't be done."""
         full = self._pictures(self._conditions["pass_size"])
-        eager = measure(self._trunk(precision), full)
-        trunk = self._make(precision, True)
+        eager = measure(self.trunk(precision, False), full)
+        trunk = self.trunk(precision, True)
         first = _time(trunk, full)
         if not trunk.form.is_compiled:
             return None
         rate = measure(trunk, full)
         return Compiled(eager=eager, rate=rate, seconds=max(0.0, first - len(full) / rate))
-
-    def _trunk(self, precision: "ChosenPrecision") -> "FastTrunk":
-        if precision not in self._trunks:
-            self._trunks[precision] = self._make(precision, False)
-        return self._trunks[precision]
 
     def _compared(self) -> str:
         """Return what stands for the weights and the pictures."""
@@ -124,7 +126,7 @@ class Calibration:
         full: int = self._conditions["pass_size"]
         if self._device.type != "cpu":
             return full
-        trunk = self._trunk(self._allowed[0])
+        trunk = self.trunk(self._allowed[0], False)
         seconds = min(_time(trunk, self._pictures(1)) for _ in range(2))
         return max(1, min(PASS_IMAGES, full, int(PASS_SECONDS / seconds)))
 

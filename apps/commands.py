@@ -13,9 +13,7 @@ from .card import Card, make_card, print_card
 from .config import EvaluationOptions, PredictionOptions, RuntimeOptions
 from .data_check import Identity, identify
 from .evaluation import Evaluation, Evaluator
-from .extraction import settle_form
-from .fast_trunk import FastTrunk
-from .hardware import choose_device
+from .extraction import settle_trunk
 from .inputs import InputRecipe, check_images, make_loader
 from .on_trunk import OnTrunk
 from .outputs import PREDICTIONS, RESULTS, write_evaluation, write_predictions
@@ -176,7 +174,5 @@ def prepare(task: OnTrunk, records: Sequence[Record], inputs: InputRecipe, optio
         options: How it runs.
     """
     task.use_channels_last()
-    form = settle_form(task.backbone, records, inputs.transform(), options, canvas=inputs.canvas)
-    device = choose_device(options.device)
-    task.fast = FastTrunk(task.backbone, form, device=device, canvas=inputs.canvas, batch_size=options.batch_size)
-    return replace(options, precision=form.precision)
+    task.fast = settle_trunk(task.backbone, records, inputs.transform(), options, canvas=inputs.canvas)
+    return replace(options, precision=task.fast.form.precision)

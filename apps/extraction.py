@@ -15,7 +15,7 @@ from .calibration import FEW_TO_COMPILE
 from .config import ComputeOptions
 from .console import ImageProgress
 from .divergence import is_finite
-from .fast_trunk import FastTrunk, Form, choose_form, usual_precision
+from .fast_trunk import FastTrunk, Form, choose_trunk, usual_precision
 from .hardware import choose_device
 from .inputs import InputRecipe, bad_images_error, make_loader, sample_pictures
 from .option_checks import may_be_several
@@ -47,13 +47,23 @@ class FeatureNetwork:
     """
 
     def __init__(self, backbone: Backbone, *, pooling: Pooling, options: ComputeOptions) -> None:
-        """Take the trunk; its form is the usual one for the options until another is chosen."""
+        """Take the trunk; its form is the usual one for the options until ``run_in`` says another."""
         self.device = choose_device(options.device)
         self.form = Form(usual_precision(options.precision, self.device, backbone), options.compile == "on")
         self.pooling: Pooling = pooling
         self.backbone = backbone.eval()
         self._batch_size = options.batch_size
         self._trunk: FastTrunk | None = None
+
+    def run_in(self, form: Form, trunk: FastTrunk) -> None:
+        """Run in a form from now on.
+
+        Args:
+            form: The form.
+            trunk: The same trunk, perhaps compiled by now, which is used if it has this form and these levels.
+        """
+        self.form = form
+        self._trunk = trunk if trunk.form == form and trunk.backbone.levels == self.backbone.levels else None
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Return the layers of pictures as float32.
@@ -91,15 +101,15 @@ class FeatureNetwork:
         }
 
 
-def settle_form(
+def settle_trunk(
     backbone: Backbone,
     records: Sequence[Record],
     transform: Transform,
     options: ComputeOptions,
     *,
     canvas: tuple[int, int],
-) -> Form:
-    """Return how a trunk runs over pictures: as the options say, and as measuring shows where they leave it open.
+) -> FastTrunk:
+    """Return a trunk as it runs over pictures: as the options say, and as measuring shows where they leave it open.
 
     Args:
         backbone: The trunk.
@@ -109,14 +119,17 @@ def settle_form(
         canvas: Height and width of the canvas.
     """
     device = choose_device(options.device)
-    usual = Form(usual_precision(options.precision, device, backbone), options.compile == "on")
-    if may_be_several(options):  # which might measure differently
-        return usual
-    sample = sample_pictures(records, transform, channels=backbone.in_channels)
+
+    def make(form: Form) -> FastTrunk:
+        return FastTrunk(backbone, form, device=device, canvas=canvas, batch_size=options.batch_size)
+
+    sample = None
+    if not may_be_several(options):  # which might measure differently
+        sample = sample_pictures(records, transform, channels=backbone.in_channels)
     if sample is None:
-        return usual
+        return make(Form(usual_precision(options.precision, device, backbone), options.compile == "on"))
     is_open = options.compile == "auto"
-    form = choose_form(
+    trunk = choose_trunk(
         backbone,
         precision=options.precision,
         device=device,
@@ -125,7 +138,7 @@ def settle_form(
         images=len(records) if is_open else min(len(records), FEW_TO_COMPILE - 1),
         sample=sample,
     )
-    return form if is_open else replace(form, is_compiled=options.compile == "on")
+    return make(replace(trunk.form, is_compiled=True)) if options.compile == "on" else trunk
 
 
 def pool(level: Tensor, pooling: Pooling) -> Tensor:

@@ -176,7 +176,7 @@ def _compile(backbone: Backbone, device: torch.device) -> Callable[[Tensor], dic
     return run
 
 
-def choose_form(
+def choose_trunk(
     backbone: Backbone,
     *,
     precision: Precision,
@@ -185,12 +185,13 @@ def choose_form(
     batch_size: int,
     images: int,
     sample: Tensor,
-) -> Form:
-    """Return the form in which a trunk is fastest, by measuring it for a second or two.
+) -> FastTrunk:
+    """Return a trunk in the form in which it is fastest, by measuring it for a second or two.
 
     What was measured is kept in the user's cache, so that the next command with the same trunk, canvas and batch size
     measures nothing. Few pictures aren't worth measuring: they take what training would take.
-    Compilation is tried in long runs only, and chosen where it saves more time than it takes.
+    Compilation is tried in long runs only, and chosen where it saves more time than it takes; what was compiled for the
+    trial is what is returned then.
 
     Args:
         backbone: The trunk.
@@ -201,19 +202,19 @@ def choose_form(
         images: How many pictures the trunk will see.
         sample: The first of them, some eight, ``[N, C, H, W]``, uint8; read only where something is measured.
     """
-    allowed = _allowed(precision, device)
-    if images < (FEW_TO_COMPILE if len(allowed) == 1 else FEW_IMAGES):
-        # also where more is known: what ran before changes no result
-        return Form(usual_precision(precision, device, backbone))
 
     def make(chosen: ChosenPrecision, is_compiled: bool) -> FastTrunk:
         return FastTrunk(backbone, Form(chosen, is_compiled), device=device, canvas=canvas, batch_size=batch_size)
 
+    allowed = _allowed(precision, device)
+    if images < (FEW_TO_COMPILE if len(allowed) == 1 else FEW_IMAGES):
+        # also where more is known: what ran before changes no result
+        return make(usual_precision(precision, device, backbone), False)
     pictures = pass_size(device, canvas, batch_size)
     conditions = measuring_conditions(backbone, device=device, canvas=canvas, pass_size=pictures)
     calibration = Calibration(backbone, make, device=device, allowed=allowed, sample=sample, conditions=conditions)
     fastest = calibration.fastest()
-    return Form(fastest, calibration.compiling_pays(fastest, images))
+    return calibration.trunk(fastest, calibration.compiling_pays(fastest, images))
 
 
 def usual_precision(precision: Precision, device: torch.device, backbone: Backbone) -> ChosenPrecision:

@@ -38,7 +38,7 @@ def choose_precision(precision: Precision, device: torch.device, network: nn.Mod
 
     A rule for training. On a CPU with bf16 matrix instructions ResNets and VGGs are two to three times faster in bf16,
     but depthwise convolutions have no bf16 kernels worth the name in the backward pass: a depthwise network trains
-    faster in fp32. For inference ``fast_trunk.choose_form`` measures.
+    faster in fp32. For inference ``fast_trunk.choose_trunk`` measures.
     """
     if precision != "auto":
         return precision

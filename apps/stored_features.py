@@ -24,8 +24,8 @@ from ..datasets.stored import StoredDataset, StoredPicture
 from .config import TrainingOptions
 from .console import ImageProgress
 from .disk_space import free_bytes, size_text, stored_bytes
-from .extraction import FeatureNetwork, KeptTargets, fill, full_reason, settle_form
-from .fast_trunk import Form
+from .extraction import FeatureNetwork, KeptTargets, fill, full_reason, settle_trunk
+from .fast_trunk import FastTrunk
 from .folder_lock import writing_alone
 from .inputs import InputRecipe, sample_records
 from .interruption import Interrupted
@@ -132,8 +132,8 @@ def plan_storing(
     if reason is None:
         for data in sources.values():
             _refuse_folder(options, data.facts["path"])
-        form = _settle_form(task, sources, options)
-        plans = {name: _make_plan(task, data, form, options, run) for name, data in sources.items()}
+        trunk = _settle_trunk(task, sources, options)
+        plans = {name: _make_plan(task, data, trunk, options, run) for name, data in sources.items()}
         reason = _lack_of_room(plans, sources)
     if reason is None:
         return plans
@@ -242,8 +242,8 @@ def _hindrance(task: OnTrunk, sources: "Mapping[str, FitData]", options: Trainin
     return found if found or task.backbone.is_frozen else task.backbone.can_go_on(options.freeze)
 
 
-def _settle_form(task: OnTrunk, sources: "Mapping[str, FitData]", options: TrainingOptions) -> Form:
-    """Return how the trunk runs over the pictures of all data sets."""
+def _settle_trunk(task: OnTrunk, sources: "Mapping[str, FitData]", options: TrainingOptions) -> FastTrunk:
+    """Return the trunk as it runs over the pictures of all data sets."""
     backbone = task.backbone
     read = [level for data in sources.values() for level in data.levels or backbone.levels]
     levels = tuple(dict.fromkeys(read)) if backbone.is_frozen else backbone.stored_levels(options.freeze)
@@ -253,7 +253,7 @@ def _settle_form(task: OnTrunk, sources: "Mapping[str, FitData]", options: Train
         looks += [*train.records * _views(data, options), *val.records]
     inputs = InputRecipe.from_dict(task.description["inputs"])
     computing = replace(options, precision=options.cache_precision)
-    return settle_form(backbone.cut_copy(levels), looks, inputs.transform(), computing, canvas=inputs.canvas)
+    return settle_trunk(backbone.cut_copy(levels), looks, inputs.transform(), computing, canvas=inputs.canvas)
 
 
 def _views(data: "FitData", options: TrainingOptions) -> int:
@@ -264,14 +264,16 @@ def _views(data: "FitData", options: TrainingOptions) -> int:
     return min(views, data.own_epochs(options.epochs)) if options.sampling == "shuffle" else views
 
 
-def _make_plan(task: OnTrunk, data: "FitData", form: Form, options: TrainingOptions, run: RunFolder) -> StoringPlan:
+def _make_plan(
+    task: OnTrunk, data: "FitData", trunk: FastTrunk, options: TrainingOptions, run: RunFolder
+) -> StoringPlan:
     backbone = task.backbone
     train, val = _datasets({"": data}, "train", "val")
     entry = None if backbone.is_frozen else options.freeze
     levels = (data.levels or backbone.levels) if entry is None else backbone.stored_levels(entry)
     computing = replace(options, precision=options.cache_precision)
     network = FeatureNetwork(backbone.cut_copy(levels), pooling="none", options=computing)
-    network.form = form
+    network.run_in(trunk.form, trunk)
     inputs = InputRecipe.from_dict(task.description["inputs"])
     views = _views(data, options)
     dtype = network.form.precision if options.cache_dtype == "auto" else options.cache_dtype

@@ -26,7 +26,7 @@ settle_process()  # as the command line does, before torch is imported; timm's s
 import timm
 import torch
 from features_timm import NETWORKS
-from onetrunk.apps.fast_trunk import FastTrunk, choose_form
+from onetrunk.apps.fast_trunk import FastTrunk, choose_trunk
 from onetrunk.backbones import Backbone, build_backbone
 from random_weights import BUNDLED
 from torch import Tensor, nn
@@ -106,7 +106,7 @@ def prepare(backbone: Backbone, arguments: argparse.Namespace) -> tuple[FastTrun
     }
     pictures = torch.randint(0, 256, (size, backbone.in_channels, *where["canvas"]), dtype=torch.uint8)
     chosen = {"precision": arguments.precision, "images": arguments.images, "sample": pictures[:8]}
-    trunk = FastTrunk(backbone, choose_form(backbone, **chosen, **where), **where)
+    trunk = choose_trunk(backbone, **chosen, **where)
     images = backbone.preprocessing.normalize(pictures.to(where["device"]))
     return trunk, images.contiguous(memory_format=torch.channels_last)
 

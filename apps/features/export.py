@@ -10,8 +10,7 @@ from ...datasets import DataError
 from ..config import canvas_of
 from ..console import ImageProgress
 from ..disk_space import size_text
-from ..extraction import FeatureNetwork, fill, settle_form
-from ..fast_trunk import Form
+from ..extraction import FeatureNetwork, fill, settle_trunk
 from ..folder_lock import writing_alone
 from ..inputs import InputRecipe, check_images, make_recipe
 from ..interruption import Interrupted
@@ -48,7 +47,7 @@ def run_extraction(options: ExtractOptions) -> Path:
     check_images(source.records, options)
     network = build_network(options)
     inputs = make_recipe(network.backbone.preprocessing, canvas_of(options.image_size), options.resize)
-    network.form = _choose_form(network, inputs, source, part, options)
+    _settle_form(network, inputs, source, part, options)
     plan = make_plan(network, inputs, source, options)
     announce(plan, part, options)
     with writing_alone(part), _keeping(part):
@@ -75,13 +74,13 @@ def run_extraction(options: ExtractOptions) -> Path:
     return output
 
 
-def _choose_form(
+def _settle_form(
     network: FeatureNetwork, inputs: InputRecipe, source: Source, part: Path, options: ExtractOptions
-) -> Form:
-    """Return the form of the trunk, that of an extraction which goes on."""
-    chosen = settle_form(network.backbone, source.records, inputs.transform(), options, canvas=inputs.canvas)
+) -> None:
+    """Bring the trunk into its form, that of an extraction which goes on."""
+    trunk = settle_trunk(network.backbone, source.records, inputs.transform(), options, canvas=inputs.canvas)
     begun = FeatureStore.begun_recipe(part / "view-0")
-    return replace(chosen, is_compiled=begun.get("compiled", chosen.is_compiled))
+    network.run_in(replace(trunk.form, is_compiled=begun.get("compiled", trunk.form.is_compiled)), trunk)
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """The trunk's form on a device: what it computes, and how it is chosen."""
 
 import json
+import shutil
 
 import pytest
 import torch
-from onetrunk.apps import calibration, fast_trunk
+from onetrunk.apps import calibration, extraction, fast_trunk
 from onetrunk.apps.calibration import agree
-from onetrunk.apps.fast_trunk import FastTrunk, Form, choose_form, pass_size
+from onetrunk.apps.cli import main
+from onetrunk.apps.fast_trunk import FastTrunk, Form, choose_trunk, pass_size
 from onetrunk.apps.measured_rates import cache_folder
 from onetrunk.backbones import build_backbone
 from onetrunk.backbones.base import Backbone
@@ -76,7 +78,7 @@ def sample(count=8):
 
 
 def choose(backbone, *, precision="auto", images=500, canvas=CANVAS, pictures=None):
-    return choose_form(
+    return choose_trunk(
         backbone,
         precision=precision,
         device=CPU,
@@ -84,7 +86,7 @@ def choose(backbone, *, precision="auto", images=500, canvas=CANVAS, pictures=No
         batch_size=BATCH,
         images=images,
         sample=sample() if pictures is None else pictures,
-    )
+    ).form
 
 
 def make(backbone, form):
@@ -334,6 +336,40 @@ def test_short_runs_are_not_compiled(backbone, rates, precision, images):
     assert choose(backbone, precision=precision, images=images) == Form(precision)
     assert rates["asked"] == [Form(precision)]
     assert choose(backbone, precision=precision, images=images + 1) == Form(precision, is_compiled=True)
+
+
+def test_a_command_compiles_a_trunk_once(rates, monkeypatch, pictures, tmp_path):
+    """What was compiled to see whether it pays runs over the pictures too."""
+    rates[Form(is_compiled=True)] = 1_000.0
+    monkeypatch.setattr(calibration, "LONG_RUN", {("cpu", "fp32"): 0.0})
+    for module in (calibration, fast_trunk, extraction):
+        monkeypatch.setattr(module, "FEW_TO_COMPILE", 1)
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda network, **_: compiled.append(network) or network)
+    common = ["--device", "cpu", "--workers", "0", "--batch-size", "8"]
+    network = ["--backbone", "timm/test_resnet", "--weights", "none", "--precision", "fp32", "--image-size", "32"]
+    run, data = tmp_path / "run", ["--data", str(pictures)]
+    head = ["--freeze", "all", "--cache", "on", "--epochs", "1", "--augment.flip", "0", "--augment.min-scale", "1"]
+    head += ["--cache-precision", "fp32"]
+    for words in (
+        ["features", "extract", *data, *network, "--output", str(tmp_path / "features.npz")],
+        ["classification", "train", *data, *network, *head, "--output", str(run)],
+        [
+            "classification",
+            "evaluate",
+            *data,
+            "--model",
+            str(run / "model"),
+            "--precision",
+            "fp32",
+            "--output",
+            str(tmp_path / "card"),
+        ],
+    ):
+        compiled.clear()
+        shutil.rmtree(cache_folder(), ignore_errors=True)
+        assert main([*words, *common]) == 0
+        assert len(compiled) == 1, words
 
 
 @pytest.mark.usefixtures("rates")

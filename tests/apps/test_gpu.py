@@ -9,7 +9,7 @@ import torch
 from onetrunk.apps import features
 from onetrunk.apps.calibration import agree
 from onetrunk.apps.cli import main
-from onetrunk.apps.fast_trunk import FastTrunk, Form, choose_form
+from onetrunk.apps.fast_trunk import FastTrunk, Form, choose_trunk
 from onetrunk.apps.hardware import choose_device
 from onetrunk.backbones import build_backbone
 from torch import nn
@@ -93,7 +93,7 @@ def test_what_is_fastest_is_measured(backbone, gpu, tmp_path, monkeypatch):
     monkeypatch.setenv("ONETRUNK_CACHE", str(tmp_path))
     chosen = {"precision": "auto", "device": gpu, "canvas": (224, 224), "batch_size": 64, "images": 5000}
     images = torch.randint(0, 256, (8, 3, 224, 224), dtype=torch.uint8)
-    assert choose_form(backbone, sample=images, **chosen).precision == "bf16"
+    assert choose_trunk(backbone, sample=images, **chosen).form.precision == "bf16"
     assert list(tmp_path.rglob("*.json"))
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from onetrunk.apps import stored_features
 from onetrunk.apps.checkpoints import BadData
-from onetrunk.apps.fast_trunk import Form
+from onetrunk.apps.fast_trunk import FastTrunk, Form
 from onetrunk.datasets import read_excerpts
 
 from .conftest import PLAIN, card_of, train_together
@@ -196,11 +196,12 @@ def test_the_trunk_runs_in_one_form_over_all_data_sets(
     """Which a run that goes on has again."""
     looked: list[int] = []
 
-    def settle(backbone: Any, records: Any, *given: Any, **named: Any) -> Form:
+    def settle(backbone: Any, records: Any, *given: Any, canvas: tuple[int, int]) -> FastTrunk:
         looked.append(len(records))
-        return Form("bf16" if len(looked) == 1 else "fp32")
+        form = Form("bf16" if len(looked) == 1 else "fp32")
+        return FastTrunk(backbone, form, device=torch.device("cpu"), canvas=canvas, batch_size=8)
 
-    monkeypatch.setattr("onetrunk.apps.stored_features.settle_form", settle)
+    monkeypatch.setattr("onetrunk.apps.stored_features.settle_trunk", settle)
     run = train_together(tmp_path / "run", two, "--freeze all --epochs 2 --cache on")
     assert looked == [33 + 15 + 12 + 7]
     assert [each["precision"] for each in card_of(run)["details"]["stored"].values()] == ["bf16", "bf16"]
