@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -65,11 +67,13 @@ class FeatureNetwork:
         self.form = form
         self._trunk = trunk if trunk.form == form and trunk.backbone.levels == self.backbone.levels else None
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the layers of pictures as float32.
+    def __call__(self, images: Tensor, *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+        """Return the layers of pictures.
 
         Args:
             images: uint8 ``[B, C, H, W]``.
+            dtype: Of what is returned. Maps that the trunk computes in bf16, and that are wanted in it, never become
+                float32: that takes as long as writing them. Means are taken of all digits that there are.
         """
         if self._trunk is None:
             canvas = (images.shape[-2], images.shape[-1])
@@ -77,7 +81,10 @@ class FeatureNetwork:
                 self.backbone, self.form, device=self.device, canvas=canvas, batch_size=self._batch_size
             )
         normal = self.backbone.preprocessing.normalize(images.to(self.device, non_blocking=True))
-        return {name: pool(level, self.pooling) for name, level in self._trunk(normal).items()}
+        # a trunk that computes in bf16 then returns it
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.form.precision == "bf16"):
+            levels = self._trunk(normal)
+        return {name: pool(level, self.pooling).to(dtype) for name, level in levels.items()}
 
     def shapes(self, canvas: tuple[int, int]) -> dict[str, tuple[int, ...]]:
         """Return the shape of each layer's features of one picture, by a pass over an empty one."""
@@ -142,7 +149,7 @@ def settle_trunk(
 
 
 def pool(level: Tensor, pooling: Pooling) -> Tensor:
-    """Return a level as ``FeatureNetwork`` says of its pooling.
+    """Return a level as ``FeatureNetwork`` says of its pooling: means as float32, and otherwise in its own dtype.
 
     Args:
         level: ``[B, D]``, ``[B, N, C]`` or ``[B, C, h, w]``.
@@ -153,7 +160,7 @@ def pool(level: Tensor, pooling: Pooling) -> Tensor:
     if pooling == "flat":
         return level.flatten(1)
     over = (1,) if level.dim() == 3 else tuple(range(2, level.dim()))
-    return level.mean(dim=over) if pooling == "avg" else level.amax(dim=over)
+    return level.mean(dim=over, dtype=torch.float32) if pooling == "avg" else level.amax(dim=over)
 
 
 def fill(
@@ -198,14 +205,12 @@ def fill(
     assert isinstance(loader.dataset, SampleDataset)
     loader.dataset.keeps_states, loader.dataset.encodes = True, False
     loader.set_epoch(draw[1])
-    waiting = _Waiting(store, network, targets)
-    try:
+    with closing(loader), _Waiting(store, network, targets) as waiting:
         for batch in loader if places else ():
             if options.bad_data == "error" and batch.skipped:
                 raise bad_images_error(batch.skipped)
             progress.advance(waiting.add(batch))
-    finally:
-        loader.close()
+        progress.advance(waiting.finish())
     if options.bad_data == "error":
         _refuse_empty_rows(store, records)
 
@@ -227,7 +232,10 @@ def full_reason(row: Row, record: Record) -> str:
 
 
 class _Waiting:
-    """The shards that aren't whole yet: batches needn't end where shards do."""
+    """The shards that aren't whole yet: batches needn't end where shards do.
+
+    A shard that is whole is written while the next one is computed, by a thread: leaving the block waits for it.
+    """
 
     def __init__(self, store: FeatureStore, network: FeatureNetwork, targets: KeptTargets | None) -> None:
         self._store, self._network = store, network
@@ -236,15 +244,35 @@ class _Waiting:
         self._rows: dict[int, dict[int, Row]] = {}
         self._beside: dict[int, dict[int, dict[str, Tensor]]] = {}
         self._written_at = time.monotonic()
+        self._writer = ThreadPoolExecutor(max_workers=1)
+        self._writing: Future[int] | None = None
+
+    def __enter__(self) -> "_Waiting":
+        """Return it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait until what is being written is, also where something else failed."""
+        self._writer.shutdown()
+
+    def finish(self) -> int:
+        """Wait for the shard that is being written, and return how many rows it has.
+
+        Raises:
+            UserError: The disk is full or the folder can't be written to.
+        """
+        writing, self._writing = self._writing, None
+        return 0 if writing is None else writing.result()
 
     def add(self, batch: Batch) -> int:
-        """Take a batch, and write the shards that it makes whole; return how many rows those have."""
+        """Take a batch, and give away the shards that it makes whole; return how many rows were written since.
+
+        Raises:
+            UserError: The disk is full or the folder can't be written to; or for features that aren't finite.
+        """
         if batch.images is not None:
-            # maps that are stored in bf16 needn't become float32 and bf16 again, which takes as long as writing them
-            is_narrow = self._store.dtype == "bf16" and self._network.pooling == "none"
-            with torch.autocast(self._network.device.type, torch.bfloat16, enabled=is_narrow):
-                found = self._network(batch.images)
-            self._keep(batch, found)
+            dtype = torch.bfloat16 if self._store.dtype == "bf16" else torch.float32
+            self._keep(batch, self._network(batch.images, dtype=dtype))
         names = dict(zip(batch.indices.tolist(), batch.names, strict=True))
         # where there is an annotation, its file may be the bad one
         reasons = {
@@ -260,16 +288,19 @@ class _Waiting:
         return sum(self._write(shard) for shard in whole)
 
     def _write(self, shard: int) -> int:
+        """Have a shard written when the one before it is, of which no more than one waits; return that one's rows."""
+        before = self.finish()
         rows, beside, now = self._rows.pop(shard), self._beside.pop(shard), time.monotonic()
-        self._store.write(
-            shard,
-            [rows[place] for place in sorted(rows)],
-            self._features.pop(shard),
-            beside=pack([beside.get(place) for place in self._store.shards[shard]]),
-            seconds=now - self._written_at,
-        )
-        self._written_at = now
-        return len(rows)
+        listed = [rows[place] for place in sorted(rows)]
+        packed = pack([beside.get(place) for place in self._store.shards[shard]])
+        features, seconds, self._written_at = self._features.pop(shard), now - self._written_at, now
+
+        def write() -> int:
+            self._store.write(shard, listed, features, beside=packed, seconds=seconds)
+            return len(listed)
+
+        self._writing = self._writer.submit(write)
+        return before
 
     def _keep(self, batch: Batch, found: Mapping[str, Tensor]) -> None:
         narrow = {name: self._narrow(name, features, batch.names) for name, features in found.items()}

@@ -22,14 +22,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from ..backbones.errors import UserError
 from ..datasets import FileState, Record
 from .placed_targets import PackedNames
 from .run_folder import holds_others, make_folder, replace_json, replacing
-from .shard_file import ShardFile
+from .shard_file import ShardFile, write_tensors
 
 FORMAT = 2
 
@@ -237,7 +236,7 @@ class FeatureStore:
         listing = [[row.name, *row.state, row.error, row.annotation] for row in rows]
         header = {"key": self.key, "rows": json.dumps(listing), "seconds": f"{seconds:015.6f}"}
         with replacing(self._path(shard), "wb", go_on=self.go_on) as stream:
-            stream.write(save(arrays, metadata=header))
+            write_tensors(stream, arrays, header)
 
     def rows(self, shard: int) -> list[Row]:
         """Return a shard's rows of the manifest.

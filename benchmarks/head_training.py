@@ -13,8 +13,8 @@ its own.
 - ideal: T + epochs x H; what the total is above it is start-up, the last evaluation and what is written: the rest.
 - speed-up: the total without stored features over that with them. It is extrapolated from the few epochs: their total,
   and for each of the others the median epoch from the second on.
-- filling: T over the trunk's share of an epoch without stored features, which is that epoch less H: 1 is a pass whose
-  writing costs nothing.
+- filling: T over the seconds in which `features extract` computes the means of the same levels of the same pictures,
+  with the same batches and workers, and so writes next to nothing. Known of generated pictures and of folders.
 
 The metric is that of the two short runs, which differ in nothing but where the features come from.
 """
@@ -22,6 +22,7 @@ The metric is that of the two short runs, which differ in nothing but where the 
 import argparse
 import csv
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ class Trained:
         total: Of the whole command.
         epochs: Of each epoch, validation included.
         stored: Of the pass that filled the store; 0 without one.
+        images: How many it holds.
         bytes: Of the store.
         metric: Value, low and high.
     """
@@ -67,6 +69,7 @@ class Trained:
     total: float
     epochs: tuple[float, ...]
     stored: float
+    images: int
     bytes: int
     metric: tuple[float, float, float]
 
@@ -93,11 +96,29 @@ def train(
     card = json.loads((output / "results.json").read_text())
     with (output / "log.csv").open() as stream:
         seconds = tuple(float(row["seconds"]) for row in csv.DictReader(stream))
-    stored = card["details"]["training"].get("stored") or {"bytes": 0}
+    stored = card["details"]["training"].get("stored") or {"images": 0, "bytes": 0}
     found = card["metrics"][metric]
     return Trained(
-        total, seconds, card["cost"]["storing_seconds"], stored["bytes"], (found["value"], found["low"], found["high"])
+        total=total,
+        epochs=seconds,
+        stored=card["cost"]["storing_seconds"],
+        images=stored["images"],
+        bytes=stored["bytes"],
+        metric=(found["value"], found["low"], found["high"]),
     )
+
+
+def extract(backbone: str, folder: Path, arguments: argparse.Namespace, *, store: Path, images: int) -> float:
+    """Return the seconds that `features extract` takes for what a training has stored, without writing maps."""
+    about = json.loads(next(store.glob("*/store.json")).read_text())
+    data = folder / "pictures" if arguments.data is None else arguments.data
+    words = ["--data", data, "--output", folder / "plain.npz", "--overwrite", "--layers", *about["layers"]]
+    words += ["--backbone", backbone, "--weights", arguments.weights or weights_for(backbone, folder)]
+    words += ["--batch-size", arguments.batch_size, "--workers", arguments.workers, "--device", arguments.device]
+    words += ["--precision", "auto"]  # that of stored features
+    words += ["--image-size", *arguments.image_size] if arguments.image_size else []
+    _, said = run(ONETRUNK, "features", "extract", *words, threads=arguments.threads)
+    return images / float(re.findall(r"([\d.]+) images/s", said)[-1])
 
 
 def compare(app: str, backbone: str, folder: Path, arguments: argparse.Namespace) -> None:
@@ -118,9 +139,12 @@ def compare(app: str, backbone: str, folder: Path, arguments: argparse.Namespace
     again = [trained("on", few)]
     ideal = [each.stored + epochs * each.epoch for each in cached]
     uncached = [each.total + (epochs - few) * each.epoch for each in off]
-    passes = [plain.epoch - each.epoch for plain, each in zip(off, cached, strict=True)]
     rest = [each.total - bound for each, bound in zip(cached, ideal, strict=True)]
     totals, stored = [each.total for each in cached], [each.stored for each in cached]
+    filling = "not known of a table"
+    if arguments.data is None or arguments.data.is_dir():
+        plain = [extract(backbone, folder, arguments, store=store, images=each.images) for each in cached]
+        filling = ratio(stored, plain)
     how = f"extrapolated from {few} epochs" if few < epochs else "measured"
     print(
         f"\n{app} on {backbone}, {epochs} epochs, {describe(arguments)}\n"
@@ -129,7 +153,7 @@ def compare(app: str, backbone: str, folder: Path, arguments: argparse.Namespace
         f"  total / (T + {epochs} H)          {ratio(totals, ideal)}; the rest {spread(rest)} s\n"
         f"  total without stored features  {spread(uncached)} s, {how}\n"
         f"  speed-up                       {ratio(uncached, totals)}\n"
-        f"  filling over a plain pass      {ratio(stored, passes)}\n"
+        f"  filling over a plain pass      {filling}\n"
         f"  {APPS[app][1]} after {few} epochs: stored {figure(again)}, not stored {figure(off)}",
         flush=True,
     )

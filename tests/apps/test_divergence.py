@@ -80,3 +80,15 @@ def test_outputs_of_any_structure_are_looked_through() -> None:
     assert is_finite({"boxes": [fine, (fine, "word")], "labels": torch.arange(3), "nothing": None})
     for output in (bad, [fine, bad], {"boxes": [(bad,)]}, fine * math.inf):
         assert not is_finite(output)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_one_bad_number_among_many_is_found(dtype: torch.dtype, bad: float) -> None:
+    numbers = torch.linspace(-6e4, 6e4, 1_001, dtype=torch.float64).to(dtype).reshape(7, 11, 13)
+    assert is_finite(numbers)
+    assert is_finite({"levels": [numbers.requires_grad_(), numbers[:0]], "classes": (numbers > 0, torch.arange(3))})
+    spoiled = numbers.detach().clone()
+    spoiled[3, 5, 8] = bad
+    assert not is_finite(spoiled)
+    assert not is_finite({"levels": [numbers, spoiled], "count": 3})

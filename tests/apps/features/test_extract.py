@@ -151,7 +151,9 @@ def test_narrow_numbers(dtype: str, suffix: str, pictures: Path, feature_file: P
 def test_numbers_beyond_fp16_are_refused(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = FeatureNetwork.__call__
     monkeypatch.setattr(
-        FeatureNetwork, "__call__", lambda self, images: {k: v * 1e6 for k, v in run(self, images).items()}
+        FeatureNetwork,
+        "__call__",
+        lambda self, images, **more: {k: v * 1e6 for k, v in run(self, images, **more).items()},
     )
     with pytest.raises(UserError, match=r"for 'train/blue/00.png': values up to .* go beyond fp16; take --dtype fp32"):
         extract(pictures, tmp_path / "file.npz", dtype="fp16")
