@@ -87,11 +87,16 @@ class FastTrunk:
         """
         stays_narrow = self.form.precision == "bf16" and autocast_dtype(self.device.type) == torch.bfloat16
         dtype = torch.bfloat16 if stays_narrow else torch.float32
-        given = images.to(self.device, non_blocking=True)
         is_narrow = self.form.precision == "bf16"
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=is_narrow):
+        # never in inference mode: what was compiled outside of it would be compiled again
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=is_narrow),
+        ):
+            given = images.to(self.device, non_blocking=True)
             parts = torch.split(given, self.pass_size) if self.device.type == "cpu" and len(given) else (given,)
-            passes = [self._pass(part.contiguous(memory_format=torch.channels_last), dtype) for part in parts]
+            passes = [self._pass(_laid_out(part), dtype) for part in parts]
         if len(passes) == 1:
             return passes[0]
         return {name: torch.cat([levels[name] for levels in passes]) for name in passes[0]}
@@ -126,6 +131,12 @@ class FastTrunk:
     def _takes(self, lacking: int) -> bool:
         """Return whether the compiled form takes a pass that lacks so many pictures; those of a GPU are large."""
         return lacking == 0 or self.device.type == "cpu"
+
+
+def _laid_out(images: Tensor) -> Tensor:
+    """Return pictures channels-last, and not as a tensor of the inference mode."""
+    found = images.contiguous(memory_format=torch.channels_last)
+    return found.clone() if found.is_inference() else found
 
 
 def _fill_up(images: Tensor, lacking: int) -> Tensor:

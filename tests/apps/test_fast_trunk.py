@@ -205,6 +205,18 @@ def test_a_compiler_that_fails_is_named_once_and_done_without(backbone, monkeypa
 
 
 @pytest.mark.slow
+def test_what_was_compiled_runs_in_inference_mode_too(backbone):
+    """Where a command measures it is off, and on where Lightning evaluates."""
+    trunk, images = make(backbone, Form(is_compiled=True)), normalized(backbone)
+    expected = trunk(images)
+    with torch.compiler.set_stance("fail_on_recompile"), torch.inference_mode():
+        for given in (normalized(backbone), normalized(backbone).contiguous(memory_format=torch.channels_last)):
+            assert given.is_inference()
+            assert_same_levels(trunk(given), expected)
+    assert trunk.form.is_compiled
+
+
+@pytest.mark.slow
 def test_the_compiled_form_gives_the_trunks_levels(backbone, capsys):
     trunk = make(backbone, Form(is_compiled=True))
     for count in (BATCH, BATCH, BATCH - 1):
