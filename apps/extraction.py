@@ -13,7 +13,6 @@ from torch import Tensor
 from ..backbones import Backbone
 from ..backbones.errors import UserError
 from ..datasets import BadSample, Batch, Encoder, Record, SampleDataset, Transform, targets_by_sample
-from .calibration import FEW_TO_COMPILE
 from .config import ComputeOptions
 from .console import ImageProgress
 from .divergence import is_finite
@@ -73,7 +72,7 @@ class FeatureNetwork:
         Args:
             images: uint8 ``[B, C, H, W]``.
             dtype: Of what is returned. Maps that the trunk computes in bf16, and that are wanted in it, never become
-                float32: that takes as long as writing them. Means are taken of all digits that there are.
+                float32: that takes as long as writing them. Means are float32 until then.
         """
         if self._trunk is None:
             canvas = (images.shape[-2], images.shape[-1])
@@ -81,9 +80,7 @@ class FeatureNetwork:
                 self.backbone, self.form, device=self.device, canvas=canvas, batch_size=self._batch_size
             )
         normal = self.backbone.preprocessing.normalize(images.to(self.device, non_blocking=True))
-        # a trunk that computes in bf16 then returns it
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.form.precision == "bf16"):
-            levels = self._trunk(normal)
+        levels = self._trunk(normal, as_computed=True)
         return {name: pool(level, self.pooling).to(dtype) for name, level in levels.items()}
 
     def shapes(self, canvas: tuple[int, int]) -> dict[str, tuple[int, ...]]:
@@ -125,27 +122,22 @@ def settle_trunk(
         options: Precision, compilation, device and batch size.
         canvas: Height and width of the canvas.
     """
-    device = choose_device(options.device)
-
-    def make(form: Form) -> FastTrunk:
-        return FastTrunk(backbone, form, device=device, canvas=canvas, batch_size=options.batch_size)
-
-    sample = None
+    device, sample = choose_device(options.device), None
     if not may_be_several(options):  # which might measure differently
         sample = sample_pictures(records, transform, channels=backbone.in_channels)
     if sample is None:
-        return make(Form(usual_precision(options.precision, device, backbone), options.compile == "on"))
-    is_open = options.compile == "auto"
-    trunk = choose_trunk(
+        form = Form(usual_precision(options.precision, device, backbone), options.compile == "on")
+        return FastTrunk(backbone, form, device=device, canvas=canvas, batch_size=options.batch_size)
+    return choose_trunk(
         backbone,
         precision=options.precision,
+        compiling=options.compile,
         device=device,
         canvas=canvas,
         batch_size=options.batch_size,
-        images=len(records) if is_open else min(len(records), FEW_TO_COMPILE - 1),
+        images=len(records),
         sample=sample,
     )
-    return make(replace(trunk.form, is_compiled=True)) if options.compile == "on" else trunk
 
 
 def pool(level: Tensor, pooling: Pooling) -> Tensor:
@@ -288,7 +280,7 @@ class _Waiting:
         return sum(self._write(shard) for shard in whole)
 
     def _write(self, shard: int) -> int:
-        """Have a shard written when the one before it is, of which no more than one waits; return that one's rows."""
+        """Hand a shard to the writer after waiting for the one before it; return how many rows that one had."""
         before = self.finish()
         rows, beside, now = self._rows.pop(shard), self._beside.pop(shard), time.monotonic()
         listed = [rows[place] for place in sorted(rows)]

@@ -16,6 +16,7 @@ from .measured_rates import measuring_conditions
 from .processes import is_first
 
 ChosenPrecision = Literal["fp32", "bf16"]
+Compiling = Literal["auto", "on", "off"]
 #: A pass of a CPU takes about as many pixels as 8 pictures on 224 x 224 have: with more, what a layer writes has left
 #: the caches before the next one reads it; with fewer, the matrix products are too small.
 PASS_PIXELS = 8 * 224 * 224
@@ -71,7 +72,9 @@ class FastTrunk:
         """
         self.device, self.form = device, form
         # uncompiled, a GPU adds a bias more slowly than it computes a norm (docs/architecture.md)
-        self.backbone = inference_copy(backbone, folds=form.is_compiled or device.type != "cuda").to(device)
+        folds = form.is_compiled or device.type != "cuda"
+        with torch.inference_mode(False):  # its weights are used outside of it too
+            self.backbone = inference_copy(backbone, folds=folds).to(device)
         self.folded = count_norms(backbone.network) - count_norms(self.backbone.network)
         if form.precision == "bf16":
             narrow_weights(self.backbone.network)
@@ -79,14 +82,15 @@ class FastTrunk:
         self._shape = (backbone.in_channels, *canvas)
         self._compiled = _compile(self.backbone, device) if form.is_compiled else None
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, images: Tensor, *, as_computed: bool = False) -> dict[str, Tensor]:
         """Return the trunk's levels without a graph: float32, or bfloat16 in ``bf16`` where the caller computes so too.
 
         Args:
             images: ``[B, C, H, W]``, float32, normalised.
+            as_computed: Whether each level stays in the dtype that the trunk gave it, whatever the caller computes in.
         """
         stays_narrow = self.form.precision == "bf16" and autocast_dtype(self.device.type) == torch.bfloat16
-        dtype = torch.bfloat16 if stays_narrow else torch.float32
+        dtype = None if as_computed else torch.bfloat16 if stays_narrow else torch.float32
         is_narrow = self.form.precision == "bf16"
         # never in inference mode: what was compiled outside of it would be compiled again
         with (
@@ -104,7 +108,8 @@ class FastTrunk:
     def to(self, device: torch.device) -> "FastTrunk":
         """Move it to another device, where it isn't there yet: of several GPUs each process learns its own late."""
         if device != self.device:
-            self.backbone.to(device)
+            with torch.inference_mode(False):
+                self.backbone.to(device)
             self.device = device
         return self
 
@@ -112,8 +117,8 @@ class FastTrunk:
         """Return plain values for the card: the form, and how many norms were folded."""
         return {**self.form.to_dict(), "folded_norms": self.folded}
 
-    def _pass(self, images: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-        return {name: level.to(dtype) for name, level in self._run(images).items()}
+    def _pass(self, images: Tensor, dtype: torch.dtype | None) -> dict[str, Tensor]:
+        return {name: level.to(dtype or level.dtype) for name, level in self._run(images).items()}
 
     def _run(self, images: Tensor) -> dict[str, Tensor]:
         lacking = self.pass_size - len(images)
@@ -191,6 +196,7 @@ def choose_trunk(
     backbone: Backbone,
     *,
     precision: Precision,
+    compiling: Compiling,
     device: torch.device,
     canvas: tuple[int, int],
     batch_size: int,
@@ -207,6 +213,7 @@ def choose_trunk(
     Args:
         backbone: The trunk.
         precision: ``auto`` for the faster one, if features in bf16 agree with those in fp32; others are obeyed.
+        compiling: ``auto`` to compile where it pays; ``on`` and ``off`` are obeyed.
         device: Where it shall run.
         canvas: Height and width of the pictures.
         batch_size: Pictures of a full batch.
@@ -218,14 +225,16 @@ def choose_trunk(
         return FastTrunk(backbone, Form(chosen, is_compiled), device=device, canvas=canvas, batch_size=batch_size)
 
     allowed = _allowed(precision, device)
-    if images < (FEW_TO_COMPILE if len(allowed) == 1 else FEW_IMAGES):
+    is_alone = len(allowed) == 1
+    if images < (FEW_TO_COMPILE if is_alone else FEW_IMAGES) or (is_alone and compiling != "auto"):
         # also where more is known: what ran before changes no result
-        return make(usual_precision(precision, device, backbone), False)
+        return make(usual_precision(precision, device, backbone), compiling == "on")
     pictures = pass_size(device, canvas, batch_size)
     conditions = measuring_conditions(backbone, device=device, canvas=canvas, pass_size=pictures)
     calibration = Calibration(backbone, make, device=device, allowed=allowed, sample=sample, conditions=conditions)
     fastest = calibration.fastest()
-    return calibration.trunk(fastest, calibration.compiling_pays(fastest, images))
+    compiles = calibration.compiling_pays(fastest, images) if compiling == "auto" else compiling == "on"
+    return calibration.trunk(fastest, compiles)
 
 
 def usual_precision(precision: Precision, device: torch.device, backbone: Backbone) -> ChosenPrecision:

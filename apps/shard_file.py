@@ -1,9 +1,9 @@
 """Safetensors files, written without copies and read row by row without mapping them into memory.
 
-The library's own writer copies every tensor twice before it writes, and no other thread runs meanwhile: with a trunk's
-maps that takes half as long as computing them. And pages of a mapped file count as the process's own: a training on
-maps would seem to take all the memory that its store takes room. The format is eight bytes with the header's length,
-the header as JSON, then the tensors' bytes (https://huggingface.co/docs/safetensors, "Format").
+The library's own writer copies every tensor twice before it writes, and Python stands still meanwhile. And pages of a
+mapped file count as the process's own: a training on maps would seem to take all the memory that its store takes room.
+The format is eight bytes with the header's length, the header as JSON, then the tensors' bytes, the lowest first
+(https://huggingface.co/docs/safetensors, "Format"); numbers are little-endian, as on every machine that torch runs on.
 """
 
 import json
@@ -35,24 +35,41 @@ def write_tensors(stream: IO[bytes], tensors: Mapping[str, Tensor], metadata: Ma
         tensors: On the CPU, and contiguous.
         metadata: What the header shall say besides.
     """
+    # the widest numbers first: each tensor then begins at a multiple of what a number takes
+    ordered = sorted(tensors.items(), key=lambda named: (-named[1].itemsize, named[0]))
+    write_header(stream, {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in ordered}, metadata)
+    for _, tensor in ordered:
+        stream.write(bytes_of(tensor))
+
+
+def write_header(
+    stream: IO[bytes], tensors: Mapping[str, tuple[torch.dtype, tuple[int, ...]]], metadata: Mapping[str, str]
+) -> None:
+    """Write what stands in a safetensors file before the bytes of its tensors, which have to follow in this order.
+
+    Args:
+        stream: Open for writing bytes, at its start.
+        tensors: Dtype and shape by name.
+        metadata: What the header shall say besides.
+    """
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
-    # the largest numbers first, so that each tensor is aligned
-    ordered = sorted(tensors.items(), key=lambda named: (-named[1].itemsize, named[0]))
-    for name, tensor in ordered:
-        start, end = end, end + tensor.nbytes
-        header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    for name, (dtype, shape) in tensors.items():
+        start, end = end, end + dtype.itemsize * math.prod(shape)
+        header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     stream.write(len(text).to_bytes(8, "little") + text)
-    for _, tensor in ordered:
-        if tensor.numel():
-            stream.write(_bytes_of(tensor))
 
 
-def _bytes_of(tensor: Tensor) -> memoryview:
-    """Return the memory of a contiguous tensor on the CPU."""
-    return tensor.detach().reshape(-1).view(torch.uint8).numpy().data
+def bytes_of(tensor: Tensor) -> memoryview:
+    """Return the memory of a tensor on the CPU, for reading and writing.
+
+    Raises:
+        RuntimeError: The tensor isn't contiguous.
+    """
+    flat = tensor.detach().view(-1)
+    return (flat.view(torch.uint8) if flat.numel() else flat.to(torch.uint8)).numpy().data
 
 
 class _Array(NamedTuple):
@@ -135,7 +152,7 @@ class ShardFile:
                     f"'{self._path}' was written anew while it was read: another command stores features of changed "
                     "files there. Go on with --resume, or give each a --cache-folder of its own."
                 )
-        memory = _bytes_of(into)
+        memory = bytes_of(into)
         while memory:
             count = os.preadv(self._descriptor, [memory], start)
             if not count:

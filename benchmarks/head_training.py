@@ -8,13 +8,14 @@ for a few, in turn; then for the same few from what the first has stored. All wi
 its own.
 
 - total: seconds of the whole command with stored features, start-up and the last evaluation included.
-- T: seconds of the trunk's one pass over train and val, as that run measured it.
+- T: seconds of the trunk's one pass over train and val, as that run says when everything is on the disk.
 - H: seconds of an epoch from stored features, validation included, the median of that run's epochs from the second on.
 - ideal: T + epochs x H; what the total is above it is start-up, the last evaluation and what is written: the rest.
 - speed-up: the total without stored features over that with them. It is extrapolated from the few epochs: their total,
   and for each of the others the median epoch from the second on.
 - filling: T over the seconds in which `features extract` computes the means of the same levels of the same pictures,
-  with the same batches and workers, and so writes next to nothing. Known of generated pictures and of folders.
+  with the same batches and workers, and so writes next to nothing; canvases are of the same size, cropped and not
+  padded. Measured of generated pictures.
 
 The metric is that of the two short runs, which differ in nothing but where the features come from.
 """
@@ -25,7 +26,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -61,7 +62,7 @@ class Trained:
         total: Of the whole command.
         epochs: Of each epoch, validation included.
         stored: Of the pass that filled the store; 0 without one.
-        images: How many it holds.
+        plain: Of `features extract` for the same; 0 where it wasn't measured.
         bytes: Of the store.
         metric: Value, low and high.
     """
@@ -69,7 +70,7 @@ class Trained:
     total: float
     epochs: tuple[float, ...]
     stored: float
-    images: int
+    plain: float
     bytes: int
     metric: tuple[float, float, float]
 
@@ -92,33 +93,34 @@ def train(
     words += ["--epochs", epochs, "--batch-size", arguments.batch_size, "--workers", arguments.workers]
     words += ["--image-size", *arguments.image_size] if arguments.image_size else []
     words += ["--device", arguments.device]
-    total, _ = run(ONETRUNK, app, "train", *words, threads=arguments.threads)
+    total, said = run(ONETRUNK, app, "train", *words, threads=arguments.threads)
     card = json.loads((output / "results.json").read_text())
     with (output / "log.csv").open() as stream:
         seconds = tuple(float(row["seconds"]) for row in csv.DictReader(stream))
-    stored = card["details"]["training"].get("stored") or {"images": 0, "bytes": 0}
+    stored = card["details"]["training"].get("stored") or {"bytes": 0}
     found = card["metrics"][metric]
     return Trained(
         total=total,
         epochs=seconds,
-        stored=card["cost"]["storing_seconds"],
-        images=stored["images"],
+        stored=float((re.findall(r"^stored features of .* in ([\d.]+) s", said, re.MULTILINE) or [0])[0]),
         bytes=stored["bytes"],
+        plain=0.0,
         metric=(found["value"], found["low"], found["high"]),
     )
 
 
-def extract(backbone: str, folder: Path, arguments: argparse.Namespace, *, store: Path, images: int) -> float:
+def extract(backbone: str, folder: Path, arguments: argparse.Namespace, *, store: Path) -> float:
     """Return the seconds that `features extract` takes for what a training has stored, without writing maps."""
     about = json.loads(next(store.glob("*/store.json")).read_text())
-    data = folder / "pictures" if arguments.data is None else arguments.data
-    words = ["--data", data, "--output", folder / "plain.npz", "--overwrite", "--layers", *about["layers"]]
+    words = ["--data", folder / "pictures", "--output", folder / "plain.npz", "--overwrite"]
+    words += ["--layers", *about["layers"]]
     words += ["--backbone", backbone, "--weights", arguments.weights or weights_for(backbone, folder)]
     words += ["--batch-size", arguments.batch_size, "--workers", arguments.workers, "--device", arguments.device]
     words += ["--precision", "auto"]  # that of stored features
     words += ["--image-size", *arguments.image_size] if arguments.image_size else []
     _, said = run(ONETRUNK, "features", "extract", *words, threads=arguments.threads)
-    return images / float(re.findall(r"([\d.]+) images/s", said)[-1])
+    images, rate = re.findall(r"([\d,]+) rows;.* ([\d.]+) images/s", said)[-1]
+    return int(images.replace(",", "")) / float(rate)
 
 
 def compare(app: str, backbone: str, folder: Path, arguments: argparse.Namespace) -> None:
@@ -132,7 +134,10 @@ def compare(app: str, backbone: str, folder: Path, arguments: argparse.Namespace
 
     def trained_from_nothing() -> Trained:
         shutil.rmtree(store, ignore_errors=True)
-        return trained("on", epochs)
+        found = trained("on", epochs)
+        if arguments.data is not None:
+            return found
+        return replace(found, plain=extract(backbone, folder, arguments, store=store))
 
     found = take_turns(arguments.rounds, {"cached": trained_from_nothing, "off": lambda: trained("off", few)})
     cached, off = found["cached"], found["off"]
@@ -141,10 +146,7 @@ def compare(app: str, backbone: str, folder: Path, arguments: argparse.Namespace
     uncached = [each.total + (epochs - few) * each.epoch for each in off]
     rest = [each.total - bound for each, bound in zip(cached, ideal, strict=True)]
     totals, stored = [each.total for each in cached], [each.stored for each in cached]
-    filling = "not known of a table"
-    if arguments.data is None or arguments.data.is_dir():
-        plain = [extract(backbone, folder, arguments, store=store, images=each.images) for each in cached]
-        filling = ratio(stored, plain)
+    filling = "not measured" if arguments.data else ratio(stored, [each.plain for each in cached])
     how = f"extrapolated from {few} epochs" if few < epochs else "measured"
     print(
         f"\n{app} on {backbone}, {epochs} epochs, {describe(arguments)}\n"

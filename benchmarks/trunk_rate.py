@@ -105,7 +105,7 @@ def prepare(backbone: Backbone, arguments: argparse.Namespace) -> tuple[FastTrun
         "batch_size": size,
     }
     pictures = torch.randint(0, 256, (size, backbone.in_channels, *where["canvas"]), dtype=torch.uint8)
-    chosen = {"precision": arguments.precision, "images": arguments.images, "sample": pictures[:8]}
+    chosen = {"precision": arguments.precision, "compiling": "auto", "images": arguments.images, "sample": pictures[:8]}
     trunk = choose_trunk(backbone, **chosen, **where)
     images = backbone.preprocessing.normalize(pictures.to(where["device"]))
     return trunk, images.contiguous(memory_format=torch.channels_last)

@@ -133,5 +133,5 @@ def _summarize(output: Path, export: Export, computed: int, seconds: float) -> N
     layers = ", ".join(f"{name} {'x'.join(map(str, layer.shape))}" for name, layer in export.layers.items())
     print(
         f"{output}: {len(export):,} rows{without}; {layers}; "
-        f"{size_text(output.stat().st_size)}" + (f", {computed / seconds:.0f} images/s" if computed else "")
+        f"{size_text(output.stat().st_size)}" + (f", {computed / seconds:.1f} images/s" if computed else "")
     )

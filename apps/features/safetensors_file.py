@@ -1,11 +1,9 @@
 """Features as safetensors: a tensor a layer, NaN in rows without features, and the columns as bytes of JSON.
 
-Written by hand, because the library takes whole tensors from memory: eight bytes with the header's length, the header
-as JSON, then the tensors' bytes (https://huggingface.co/docs/safetensors, "Format"). The library reads it.
+Written block by block, as the library can't: it takes whole tensors from memory. The library reads it.
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -13,12 +11,12 @@ from typing import IO, Any
 import torch
 from safetensors import safe_open
 
+from ..shard_file import bytes_of, write_header
 from .table import Export, FeatureTable, to_numpy
 
 _RECIPE = "recipe"
 _ATTACHMENT = "recipe/"
 _COLUMNS = "columns"
-_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.uint8: "U8"}
 
 
 def write(stream: IO[bytes], export: Export) -> None:
@@ -29,24 +27,13 @@ def write(stream: IO[bytes], export: Export) -> None:
     tensors = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in attachments.items()}
     tensors |= {name: (layer.dtype, (len(export), *layer.shape)) for name, layer in export.layers.items()}
     tensors[_COLUMNS] = (torch.uint8, (len(columns),))
-    header: dict[str, Any] = {"__metadata__": {_RECIPE: json.dumps(export.recipe)}}
-    end = 0
-    for name, (dtype, shape) in tensors.items():
-        start, end = end, end + dtype.itemsize * math.prod(shape)
-        header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    stream.write(len(text).to_bytes(8, "little") + text)
+    write_header(stream, tensors, {_RECIPE: json.dumps(export.recipe)})
     for tensor in attachments.values():
-        stream.write(_bytes(tensor))
+        stream.write(bytes_of(tensor.contiguous()))
     for name in export.layers:
         for block in export.blocks([name]):
-            stream.write(_bytes(block[name]))
+            stream.write(bytes_of(block[name].contiguous()))
     stream.write(columns)
-
-
-def _bytes(tensor: torch.Tensor) -> bytes:
-    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()  # numpy has no bfloat16
 
 
 def read_recipe(path: Path) -> Mapping[str, Any]:

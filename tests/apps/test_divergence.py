@@ -92,3 +92,7 @@ def test_one_bad_number_among_many_is_found(dtype: torch.dtype, bad: float) -> N
     spoiled[3, 5, 8] = bad
     assert not is_finite(spoiled)
     assert not is_finite({"levels": [numbers, spoiled], "count": 3})
+    maps = spoiled.reshape(1, 7, 11, 13).contiguous(memory_format=torch.channels_last)
+    assert not is_finite(maps)
+    maps[0, 3, 5, 8] = 0
+    assert is_finite(maps)

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from onetrunk.apps import calibration, extraction, fast_trunk
+from onetrunk.apps import calibration, fast_trunk
 from onetrunk.apps.calibration import agree
 from onetrunk.apps.cli import main
 from onetrunk.apps.fast_trunk import FastTrunk, Form, choose_trunk, pass_size
@@ -77,10 +77,11 @@ def sample(count=8):
     return torch.randint(0, 256, (count, 3, *CANVAS), dtype=torch.uint8, generator=generator)
 
 
-def choose(backbone, *, precision="auto", images=500, canvas=CANVAS, pictures=None):
+def choose(backbone, *, precision="auto", compiling="auto", images=500, canvas=CANVAS, pictures=None):
     return choose_trunk(
         backbone,
         precision=precision,
+        compiling=compiling,
         device=CPU,
         canvas=canvas,
         batch_size=BATCH,
@@ -204,15 +205,29 @@ def test_a_compiler_that_fails_is_named_once_and_done_without(backbone, monkeypa
     assert capsys.readouterr().err == told
 
 
+def test_a_trunk_that_is_made_in_inference_mode_serves_outside_of_it(backbone):
+    with torch.inference_mode():
+        trunk = make(backbone, Form())
+    assert not any(parameter.is_inference() for parameter in trunk.backbone.parameters())
+
+
 @pytest.mark.slow
-def test_what_was_compiled_runs_in_inference_mode_too(backbone):
-    """Where a command measures it is off, and on where Lightning evaluates."""
-    trunk, images = make(backbone, Form(is_compiled=True)), normalized(backbone)
-    expected = trunk(images)
-    with torch.compiler.set_stance("fail_on_recompile"), torch.inference_mode():
-        for given in (normalized(backbone), normalized(backbone).contiguous(memory_format=torch.channels_last)):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("channels", [3, 1])
+def test_what_was_compiled_runs_as_lightning_evaluates(channels, precision):
+    """A command measures outside of inference mode and autocast, and Lightning is in both."""
+    backbone = build_backbone("timm/test_resnet", weights="none", levels=["c3"], in_channels=channels).eval()
+    trunk = make(backbone, Form(precision, is_compiled=True))
+    images = torch.randn(BATCH, channels, *CANVAS, generator=torch.Generator().manual_seed(0))
+    expected = trunk(images)["c3"]
+    with (
+        torch.compiler.set_stance("fail_on_recompile"),
+        torch.inference_mode(),
+        torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"),
+    ):
+        for given in (images.clone(), images.clone().contiguous(memory_format=torch.channels_last), images[:3].clone()):
             assert given.is_inference()
-            assert_same_levels(trunk(given), expected)
+            assert torch.equal(trunk(given)["c3"].float(), expected[: len(given)])
     assert trunk.form.is_compiled
 
 
@@ -230,6 +245,15 @@ def test_the_compiled_form_gives_the_trunks_levels(backbone, capsys):
 def test_a_precision_that_is_asked_for_is_obeyed(backbone, rates, precision):
     assert choose(backbone, precision=precision) == Form(precision)
     assert rates["asked"] == []
+
+
+@pytest.mark.usefixtures("fake_compile", "has_bf16")
+@pytest.mark.parametrize(("compiling", "is_compiled"), [("on", True), ("off", False)])
+def test_compilation_that_is_asked_for_or_refused_is_not_measured(backbone, rates, compiling, is_compiled):
+    assert choose(backbone, compiling=compiling, images=10_000) == Form("bf16", is_compiled)
+    assert not any(form.is_compiled for form in rates["asked"])
+    assert choose(backbone, precision="bf16", compiling=compiling, images=10_000) == Form("bf16", is_compiled)
+    assert choose(backbone, compiling=compiling, images=3) == Form("bf16", is_compiled)
 
 
 def test_without_bf16_instructions_there_is_nothing_to_measure(backbone, rates, monkeypatch):
@@ -354,7 +378,7 @@ def test_a_command_compiles_a_trunk_once(rates, monkeypatch, pictures, tmp_path)
     """What was compiled to see whether it pays runs over the pictures too."""
     rates[Form(is_compiled=True)] = 1_000.0
     monkeypatch.setattr(calibration, "LONG_RUN", {("cpu", "fp32"): 0.0})
-    for module in (calibration, fast_trunk, extraction):
+    for module in (calibration, fast_trunk):
         monkeypatch.setattr(module, "FEW_TO_COMPILE", 1)
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda network, **_: compiled.append(network) or network)

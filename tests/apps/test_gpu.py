@@ -91,7 +91,14 @@ def test_a_part_of_a_batch_is_not_compiled_for(backbone, gpu):
 
 def test_what_is_fastest_is_measured(backbone, gpu, tmp_path, monkeypatch):
     monkeypatch.setenv("ONETRUNK_CACHE", str(tmp_path))
-    chosen = {"precision": "auto", "device": gpu, "canvas": (224, 224), "batch_size": 64, "images": 5000}
+    chosen = {
+        "precision": "auto",
+        "device": gpu,
+        "canvas": (224, 224),
+        "batch_size": 64,
+        "images": 5000,
+        "compiling": "auto",
+    }
     images = torch.randint(0, 256, (8, 3, 224, 224), dtype=torch.uint8)
     assert choose_trunk(backbone, sample=images, **chosen).form.precision == "bf16"
     assert list(tmp_path.rglob("*.json"))

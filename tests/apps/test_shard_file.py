@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from onetrunk.apps.shard_file import ShardFile, write_tensors
+from onetrunk.apps.shard_file import ShardFile, bytes_of, write_tensors
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -50,3 +50,9 @@ def test_tensors_and_rows_are_read_back(written: Path) -> None:
     row = torch.empty(5, 7, dtype=torch.bfloat16)
     file.read_row("torch.bfloat16", 2, row)
     assert torch.equal(row, make_tensors()["torch.bfloat16"][2])
+
+
+def test_what_does_not_lie_in_one_piece_is_refused_and_not_copied() -> None:
+    """Numbers that are read into a copy would be lost."""
+    with pytest.raises(RuntimeError, match="view size is not compatible"):
+        bytes_of(torch.arange(6).reshape(2, 3).T)

@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +137,48 @@ def test_tokens_are_pooled_over_tokens(pictures: Path, tmp_path: Path) -> None:
     pooled = features.read_features(extract(pictures, tmp_path / "pooled.npz", **more))
     expected = tokens.features["blocks.0"].mean(1)
     np.testing.assert_allclose(pooled.features["blocks.0"], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["avg", "none"])
+def test_what_a_trunk_in_bf16_adds_up_in_fp32_keeps_its_digits(pictures: Path, tmp_path: Path, pooling: str) -> None:
+    """The tokens of a transformer: only its linear layers compute in bf16."""
+    more = {"backbone": "timm/test_vit", "image_size": None, "split": "val", "layers": ["blocks.0"]}
+    path = extract(pictures, tmp_path / "tokens.npz", pooling=pooling, precision="bf16", **more)
+    found = torch.from_numpy(features.read_features(path).features["blocks.0"])
+    assert (found != found.bfloat16()).double().mean() > 0.9
+
+
+def test_a_shard_that_is_being_written_is_written_whole_where_the_work_stops(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feature_file: Path
+) -> None:
+    monkeypatch.setattr(store_module, "_SHARD_ROWS", 8)
+    write, run, calls = FeatureStore.write, FeatureNetwork.__call__, []
+
+    def write_slowly(self: FeatureStore, *given: Any, **more: Any) -> None:
+        time.sleep(0.5)
+        write(self, *given, **more)
+
+    def stop_at_the_third_batch(self: FeatureNetwork, images: torch.Tensor, **more: Any) -> dict[str, torch.Tensor]:
+        calls.append(len(images))
+        if calls.count(8) == 3:
+            raise Interrupted(signal.SIGTERM)
+        return run(self, images, **more)
+
+    output = tmp_path / "file.npz"
+    with monkeypatch.context() as patched:
+        patched.setattr(FeatureStore, "write", write_slowly)
+        patched.setattr(FeatureNetwork, "__call__", stop_at_the_third_batch)
+        with pytest.raises(Interrupted):
+            extract(pictures, output, batch_size=8)
+    left = sorted(path.name for path in (tmp_path / "file.npz.part" / "view-0").iterdir())
+    assert left == ["000000.safetensors", "000001.safetensors", "store.json"]
+    calls.clear()
+    monkeypatch.setattr(
+        FeatureNetwork, "__call__", lambda self, images, **more: calls.append(len(images)) or run(self, images, **more)
+    )
+    found, expected = features.load(extract(pictures, output, batch_size=8)), features.load(feature_file)
+    assert calls.count(8) == 4
+    np.testing.assert_allclose(found.X, expected.X, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
