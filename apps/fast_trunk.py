@@ -75,9 +75,9 @@ class FastTrunk:
         folds = form.is_compiled or device.type != "cuda"
         with torch.inference_mode(False):  # its weights are used outside of it too
             self.backbone = inference_copy(backbone, folds=folds).to(device)
+            if form.precision == "bf16":
+                narrow_weights(self.backbone.network)
         self.folded = count_norms(backbone.network) - count_norms(self.backbone.network)
-        if form.precision == "bf16":
-            narrow_weights(self.backbone.network)
         self.pass_size = pass_size(device, canvas, batch_size)
         self._shape = (backbone.in_channels, *canvas)
         self._compiled = _compile(self.backbone, device) if form.is_compiled else None
@@ -89,9 +89,9 @@ class FastTrunk:
             images: ``[B, C, H, W]``, float32, normalised.
             as_computed: Whether each level stays in the dtype that the trunk gave it, whatever the caller computes in.
         """
-        stays_narrow = self.form.precision == "bf16" and autocast_dtype(self.device.type) == torch.bfloat16
-        dtype = None if as_computed else torch.bfloat16 if stays_narrow else torch.float32
         is_narrow = self.form.precision == "bf16"
+        stays_narrow = is_narrow and autocast_dtype(self.device.type) == torch.bfloat16
+        dtype = None if as_computed else torch.bfloat16 if stays_narrow else torch.float32
         # never in inference mode: what was compiled outside of it would be compiled again
         with (
             torch.inference_mode(False),

@@ -2,7 +2,7 @@
 
 The library's own writer copies every tensor twice before it writes, and Python stands still meanwhile. And pages of a
 mapped file count as the process's own: a training on maps would seem to take all the memory that its store takes room.
-The format is eight bytes with the header's length, the header as JSON, then the tensors' bytes, the lowest first
+The format is eight bytes with the header's length, the header as JSON, then the tensors' bytes
 (https://huggingface.co/docs/safetensors, "Format"); numbers are little-endian, as on every machine that torch runs on.
 """
 

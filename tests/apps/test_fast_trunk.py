@@ -205,9 +205,10 @@ def test_a_compiler_that_fails_is_named_once_and_done_without(backbone, monkeypa
     assert capsys.readouterr().err == told
 
 
-def test_a_trunk_that_is_made_in_inference_mode_serves_outside_of_it(backbone):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_trunk_that_is_made_in_inference_mode_serves_outside_of_it(backbone, precision):
     with torch.inference_mode():
-        trunk = make(backbone, Form())
+        trunk = make(backbone, Form(precision))
     assert not any(parameter.is_inference() for parameter in trunk.backbone.parameters())
 
 
