@@ -1,9 +1,10 @@
 """Stored features: what a frozen trunk makes of images, computed once and kept on the disk.
 
 A store holds one look at each image of a manifest, in shards of consecutive rows. A shard is one safetensors file with
-an array a layer, ``[rows, ...]``, that readers map into memory; its header has the manifest's rows. For training it
-has the targets too that moved with the pictures onto the canvas. Shards are written whole or not at all, so a killed
-run loses what it was computing and no more, and any number of processes may read.
+an array a layer, ``[rows, ...]``, that readers map into memory; its header has the manifest's rows. Maps lie
+channels-last in it, ``[rows, h, w, C]``, as the trunk computes them and heads read them. For training it has the
+targets too that moved with the pictures onto the canvas. Shards are written whole or not at all, so a killed run loses
+what it was computing and no more, and any number of processes may read.
 
 What features are a function of is the store's recipe: the trunk's fingerprint, preprocessing, canvas, levels and their
 pooling, precision, the versions that compute, for a random view its seed and number. A store of another recipe is only
@@ -30,7 +31,7 @@ from .placed_targets import PackedNames
 from .run_folder import holds_others, make_folder, replace_json, replacing
 from .shard_file import ShardFile, write_tensors
 
-FORMAT = 2
+FORMAT = 3
 
 DTypeName = Literal["fp32", "fp16", "bf16"]
 DTYPES: dict[DTypeName, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -231,7 +232,7 @@ class FeatureStore:
             UserError: The disk is full or the folder can't be written to.
         """
         self._files.pop(shard, None)
-        arrays = {name: features[name].to(DTYPES[self.dtype]).contiguous() for name in self.layers}
+        arrays = {name: _channels_last(features[name].to(DTYPES[self.dtype])).contiguous() for name in self.layers}
         arrays |= {f"{_BESIDE}{name}": tensor.contiguous() for name, tensor in (beside or {}).items()}
         listing = [[row.name, *row.state, row.error, row.annotation] for row in rows]
         header = {"key": self.key, "rows": json.dumps(listing), "seconds": f"{seconds:015.6f}"}
@@ -273,7 +274,7 @@ class FeatureStore:
     def features(self, shard: int, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Return the arrays of a shard, mapped into memory for as long as they are held."""
         opened = self._open(shard)
-        return {name: opened.get_tensor(name) for name in (self.layers if layers is None else layers)}
+        return {name: _channels_first(opened.get_tensor(name)) for name in (self.layers if layers is None else layers)}
 
     def read(self, places: Sequence[int], layers: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Return the features of some images, by their places in the manifest, in the order given.
@@ -286,12 +287,13 @@ class FeatureStore:
             Copies ``[len(places), ...]`` by layer.
         """
         names = list(self.layers) if layers is None else list(layers)
-        found = {name: torch.empty(len(places), *self.layers[name], dtype=DTYPES[self.dtype]) for name in names}
+        found = {name: empty_rows(len(places), self.layers[name], DTYPES[self.dtype]) for name in names}
+        arrays = {name: _channels_last(array) for name, array in found.items()}
         for index, place in enumerate(places):
             shard, row = divmod(place, self.shard_rows)
             file, _ = self._file(shard)
             for name in names:
-                file.read_row(name, row, found[name][index])
+                file.read_row(name, row, arrays[name][index])
         return found
 
     def hold(self) -> None:
@@ -337,6 +339,23 @@ class FeatureStore:
 
     def _path(self, shard: int) -> Path:
         return self.folder / f"{shard:06}.safetensors"
+
+
+def empty_rows(rows: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return an array ``[rows, *shape]`` to be filled; maps ``[rows, C, h, w]`` lie channels-last, as in shards."""
+    if len(shape) != 3:
+        return torch.empty(rows, *shape, dtype=dtype)
+    return torch.empty(rows, *shape, dtype=dtype, memory_format=torch.channels_last)
+
+
+def _channels_last(array: Tensor) -> Tensor:
+    """Return maps as they lie in shards, ``[rows, h, w, C]``, and other arrays as they are."""
+    return array.permute(0, 2, 3, 1) if array.dim() == 4 else array
+
+
+def _channels_first(array: Tensor) -> Tensor:
+    """Return maps of a shard as ``[rows, C, h, w]``, and other arrays as they are."""
+    return array.permute(0, 3, 1, 2) if array.dim() == 4 else array
 
 
 def row_bytes(layers: Mapping[str, tuple[int, ...]], dtype: DTypeName) -> int:

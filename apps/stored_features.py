@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,8 +24,9 @@ from ..datasets.stored import StoredDataset, StoredPicture
 from .config import TrainingOptions
 from .console import ImageProgress
 from .disk_space import free_bytes, size_text, stored_bytes
-from .extraction import FeatureNetwork, KeptTargets, fill, full_reason, settle_trunk
+from .extraction import FeatureNetwork, settle_trunk
 from .fast_trunk import FastTrunk
+from .filling import Filling, fill, full_reason
 from .folder_lock import writing_alone
 from .inputs import InputRecipe, sample_records
 from .interruption import Interrupted
@@ -162,21 +163,19 @@ def store_features(task: OnTrunk, data: "FitData", plan: StoringPlan, options: T
         print("without effect here: --fit.compile; training goes on from stored features")
     canvas = InputRecipe.from_dict(task.description["inputs"]).canvas
     looked = len(data.train.dataset) * plan.views + len(data.val.dataset)
-    loaders, seconds = {}, {}
+    train, val = _datasets({"": data}, "train", "val")
     with ImageProgress(looked) as progress, _saying_what_is_kept(plan):
-        for split, loader in {"train": data.train, "val": data.val}.items():
-            assert isinstance(loader.dataset, SampleDataset)
-            stores = _fill_split(loader.dataset, plan, plan.stores[split], options, progress)
-            looks = StoredLooks(stores, loader.dataset, canvas)
-            loaders[split] = loader.reading(StoredDataset(loader.dataset, looks))
-            seconds[split] = sum(store.seconds() for store in stores)
+        stores = _fill_stores({"train": train, "val": val}, plan, options, progress)
+    seconds = {split: sum(store.seconds() for store in each) for split, each in stores.items()}
+    read_train = data.train.reading(StoredDataset(train, StoredLooks(stores["train"], train, canvas)))
+    read_val = data.val.reading(StoredDataset(val, StoredLooks(stores["val"], val, canvas)))
     task.stored_entry = plan.entry
     computed, took = looked - progress.kept, time.monotonic() - started
     rate = f"{computed:,} in {took:.1f} s ({computed / took:.1f} images/s)" if computed else "all were there"
     print(f"stored features of {count(looked, 'image')}: {rate}; {size_text(plan.stored)}")
     facts = {"entry": plan.entry, "views": plan.views, "images": looked, "bytes": plan.stored, "dtype": plan.dtype}
     facts["precision"] = plan.network.form.precision
-    return replace(data, train=loaders["train"], val=loaders["val"], stored=facts, stored_seconds=seconds)
+    return replace(data, train=read_train, val=read_val, stored=facts, stored_seconds=seconds)
 
 
 @contextmanager
@@ -347,52 +346,52 @@ def _lack_of_room(plans: Mapping[str, StoringPlan], sources: "Mapping[str, FitDa
     )
 
 
-def _fill_split(
-    dataset: SampleDataset,
-    plan: StoringPlan,
-    listed: Sequence[tuple[Path, dict[str, Any]]],
-    options: TrainingOptions,
-    progress: ImageProgress,
-) -> list[FeatureStore]:
-    """Return the complete store of each look at a split's pictures, after computing what is missing."""
-    targets = KeptTargets(dataset.encoder, [record.annotation for record in dataset.records])
-    stores = []
-    for view, (folder, recipe) in enumerate(listed):
-        if (whole := _find_whole(folder, dataset, targets)) is not None:
-            progress.keep(len(whole), of=len(whole))
-            stores.append(whole)
-            continue
-        with writing_alone(plan.folder, name=f"{folder.name}.lock", waits=True):
-            store = FeatureStore.create(
-                folder,
-                recipe,
-                plan.shapes,
-                dtype=plan.dtype,
-                rows=len(dataset),
-                batch_size=options.batch_size,
-                replaces=True,
-            )
-            store.go_on = "go on with --resume"
-            fill(
-                store,
-                plan.network,
-                dataset.records,
-                dataset.transform,
-                options,
-                draw=(dataset.seed, view),
-                targets=targets,
-                progress=progress,
-            )
-            store.hold()
-        stores.append(store)
-    return stores
+def _fill_stores(
+    datasets: Mapping[str, SampleDataset], plan: StoringPlan, options: TrainingOptions, progress: ImageProgress
+) -> dict[str, list[FeatureStore]]:
+    """Return the complete store of each look at each split's pictures, after computing what is missing."""
+    found: dict[str, list[FeatureStore]] = {}
+    fillings = []
+    with ExitStack() as locks:
+        for split, dataset in datasets.items():
+            annotations = [record.annotation for record in dataset.records]
+            found[split] = []
+            for view, (folder, recipe) in enumerate(plan.stores[split]):
+                store = _find_whole(folder, dataset, annotations)
+                if store is None:
+                    locks.enter_context(writing_alone(plan.folder, name=f"{folder.name}.lock", waits=True))
+                    store = _begin_store(folder, recipe, plan, len(dataset), options)
+                    fillings.append(Filling(store, dataset, view, annotations))
+                else:
+                    progress.keep(len(store), of=len(store))
+                found[split].append(store)
+        fill(fillings, plan.network, options, progress=progress)
+        for filling in fillings:
+            filling.store.hold()
+    return found
 
 
-def _find_whole(folder: Path, dataset: SampleDataset, targets: KeptTargets) -> FeatureStore | None:
+def _begin_store(
+    folder: Path, recipe: dict[str, Any], plan: StoringPlan, rows: int, options: TrainingOptions
+) -> FeatureStore:
+    store = FeatureStore.create(
+        folder,
+        recipe,
+        plan.shapes,
+        dtype=plan.dtype,
+        rows=rows,
+        batch_size=options.batch_size,
+        replaces=True,
+    )
+    store.go_on = "go on with --resume"
+    return store
+
+
+def _find_whole(folder: Path, dataset: SampleDataset, annotations: Sequence[str]) -> FeatureStore | None:
     """Return a store that lacks nothing, which may lie where nothing can be written; None for one that has to be."""
     try:
         store = FeatureStore.open(folder)
-        if len(store) != len(dataset) or store.missing(dataset.records, targets.annotations):
+        if len(store) != len(dataset) or store.missing(dataset.records, annotations):
             return None
         store.hold()
     except (UserError, OSError, ValueError, KeyError):

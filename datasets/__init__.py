@@ -28,6 +28,7 @@ from .images import (
 )
 from .joint import Encoder, JointEncoder, join_records, of_task, split_batch, targets_by_sample
 from .loading import ResumableLoader, SampleDataset
+from .look_batches import LookBatches
 from .masks import BACKGROUND, DrawnMask, MaskFile, MaskSource
 from .mixed_loader import MixedBatch, MixedLoader, batch_counts
 from .mixing import Mixing
@@ -83,6 +84,7 @@ __all__ = [
     "ImageFacts",
     "JointEncoder",
     "Kind",
+    "LookBatches",
     "MaskFile",
     "MaskSource",
     "MixedBatch",

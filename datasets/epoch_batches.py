@@ -66,7 +66,6 @@ class EpochBatches(Sampler[list[Key]]):
         if batch_size < 1:
             raise UserError(f"The batch size is 1 or more, not {batch_size}.")
         self.num_samples = num_samples
-        self.only: list[int] | None = None
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
@@ -86,11 +85,6 @@ class EpochBatches(Sampler[list[Key]]):
         self.rank, self.processes = rank, processes
         if self.shuffle and processes > 1:
             self._check_shares()
-
-    def restrict(self, indices: Sequence[int]) -> None:
-        """Take only these records, in their order; without ``shuffle``, and before the first batch."""
-        assert not self.shuffle
-        self.only, self.num_samples = list(indices), len(indices)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; another one than before starts at its first batch."""
@@ -119,7 +113,7 @@ class EpochBatches(Sampler[list[Key]]):
 
     def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:
-            return torch.arange(self.num_samples) if self.only is None else torch.tensor(self.only, dtype=torch.int64)
+            return torch.arange(self.num_samples)
         generator = torch.Generator().manual_seed(mix(self.seed, epoch))
         if self.sample_weights is None:
             return torch.randperm(self.num_samples, generator=generator)

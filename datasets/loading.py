@@ -29,6 +29,7 @@ from .target_encoder import TargetEncoder
 from .transforms import Transform
 
 if TYPE_CHECKING:
+    from .look_batches import LookBatches
     from .stored import StoredDataset
 
 
@@ -132,7 +133,7 @@ class ResumableLoader:
 
     def __init__(
         self,
-        dataset: "SampleDataset | StoredDataset",
+        dataset: "SampleDataset | StoredDataset | LookBatches",
         *,
         batch_size: int,
         shuffle: bool = False,
@@ -197,10 +198,6 @@ class ResumableLoader:
             UserError: There is no such rank, or too few samples for the processes.
         """
         self.batch_sampler.share(rank, processes)
-
-    def restrict(self, indices: Sequence[int]) -> None:
-        """Load only these records, in their order; without ``shuffle``, and before the first batch."""
-        self.batch_sampler.restrict(indices)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; another one than before starts at its first batch."""
@@ -284,7 +281,7 @@ class _Batches(Iterator[Batch]):
 
 
 def _as_batch(samples: Sequence[Sample | BadSample] | Batch) -> Batch:
-    """Return samples side by side; what comes as a batch from a store stays one."""
+    """Return samples side by side; what comes as a batch stays one."""
     return samples if isinstance(samples, Batch) else collate(samples)
 
 

@@ -61,7 +61,8 @@ def _recipe(plan: Plan, layers: Mapping[str, Any]) -> dict[str, Any]:
 
 def _block(features: Tensor, empty: Tensor, reduction: Reduction | None) -> Tensor:
     """Return a shard's features as the file has them: reduced, and NaN where there are none."""
-    kept = reduction(features) if reduction else features.clone()  # not the file that is mapped into memory
+    # a copy, and not the file that is mapped into memory
+    kept = reduction(features) if reduction else features.clone(memory_format=torch.contiguous_format)
     kept[empty] = torch.nan
     return kept
 

@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ...datasets import DataError
+from ...datasets import DataError, SampleDataset
 from ..config import canvas_of
 from ..console import ImageProgress
 from ..disk_space import size_text
-from ..extraction import FeatureNetwork, fill, settle_trunk
+from ..extraction import FeatureNetwork, settle_trunk
+from ..filling import Filling, fill
 from ..folder_lock import writing_alone
 from ..inputs import InputRecipe, check_images, make_recipe
 from ..interruption import Interrupted
@@ -97,30 +98,27 @@ def _fill_stores(
     plan: Plan, part: Path, network: FeatureNetwork, inputs: InputRecipe, options: ExtractOptions
 ) -> tuple[list[FeatureStore], int]:
     """Return the complete store of each view, and how many images were computed for them."""
-    stores, total = [], len(plan.source.records) * len(plan.views)
+    fillings = []
+    records = [replace(record, targets={}) for record in plan.source.records]
+    for view in plan.views:
+        random_view = {"seed": options.seed, "number": view, "augment": asdict(options.augment)}
+        store = FeatureStore.create(
+            part / f"view-{view}",
+            {**plan.recipe, "view": random_view} if view else plan.recipe,
+            plan.shapes,
+            dtype=options.dtype,
+            rows=len(records),
+            batch_size=options.batch_size,
+            replaces=options.overwrite,
+        )
+        transform = inputs.augmentation(options.augment) if view else inputs.transform()
+        channels = network.backbone.in_channels
+        dataset = SampleDataset(records, transform, channels=channels, seed=options.seed)
+        fillings.append(Filling(store, dataset, view))
+    total = len(records) * len(plan.views)
     with ImageProgress(total) as progress:
-        for view in plan.views:
-            random_view = {"seed": options.seed, "number": view, "augment": asdict(options.augment)}
-            store = FeatureStore.create(
-                part / f"view-{view}",
-                {**plan.recipe, "view": random_view} if view else plan.recipe,
-                plan.shapes,
-                dtype=options.dtype,
-                rows=len(plan.source.records),
-                batch_size=options.batch_size,
-                replaces=options.overwrite,
-            )
-            fill(
-                store,
-                network,
-                plan.source.records,
-                inputs.augmentation(options.augment) if view else inputs.transform(),
-                options,
-                draw=(options.seed, view),
-                progress=progress,
-            )
-            stores.append(store)
-    return stores, total - progress.kept
+        fill(fillings, network, options, progress=progress)
+    return [filling.store for filling in fillings], total - progress.kept
 
 
 def _summarize(output: Path, export: Export, computed: int, seconds: float) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from onetrunk.apps.config import ComputeOptions
 from onetrunk.apps.console import ImageProgress
-from onetrunk.apps.extraction import FeatureNetwork, KeptTargets, fill
+from onetrunk.apps.extraction import FeatureNetwork
+from onetrunk.apps.filling import Filling, fill
 from onetrunk.apps.inputs import make_loader
 from onetrunk.apps.store import FeatureStore
 from onetrunk.apps.stored_features import StoredLooks
@@ -62,9 +63,9 @@ def test_a_store_keeps_of_each_picture_the_targets_that_are_known(records: tuple
     shapes = network.shapes(CANVAS)
     folder = tmp_path / "store"
     store = FeatureStore.create(folder, encoder.recipe(), shapes, dtype="fp32", rows=len(records), batch_size=4)
-    kept = KeptTargets(encoder, [record.annotation for record in records])
+    filling = Filling(store, loader.dataset, annotations=[record.annotation for record in records])
     with ImageProgress(len(records)) as progress:
-        fill(store, network, records, transform, OPTIONS, targets=kept, progress=progress)
+        fill([filling], network, OPTIONS, progress=progress)
     looks = StoredLooks([store], loader.dataset, CANVAS)
     stored = ResumableLoader(StoredDataset(loader.dataset, looks), batch_size=4)
     for read, found in zip(loader, stored, strict=True):

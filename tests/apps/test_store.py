@@ -15,6 +15,7 @@ from onetrunk.apps.store import FeatureStore, Row
 from onetrunk.backbones import UserError
 from onetrunk.datasets import FileState, Record
 from onetrunk.datasets.file_state import read_signature, state_of
+from safetensors.torch import load_file
 
 LAYERS = {"fc": (3,), "map": (2, 2, 2)}
 
@@ -67,6 +68,17 @@ def test_shards_are_whole_batches_and_rows_come_back_in_any_order(store: Feature
     assert found["map"].shape == (4, 2, 2, 2)
     assert found["fc"][:, 0].tolist() == [9, 0, 5, 5]
     assert list(store.read([1], ["fc"])) == ["fc"]
+
+
+def test_maps_lie_channels_last_and_are_read_so(tmp_path: Path, records: list[Record]) -> None:
+    shape = (3, 2, 5)
+    maps = torch.arange(2 * 30.0).reshape(2, *shape)
+    store = FeatureStore.create(tmp_path / "maps", {}, {"map": shape}, dtype="fp32", rows=2, batch_size=4)
+    store.write(0, [Row(record.name, state(record.path), None) for record in records[:2]], {"map": maps})
+    assert load_file(store.folder / "000000.safetensors")["map"].shape == (2, 2, 5, 3)
+    for found in (store.read([0, 1])["map"], store.features(0)["map"]):
+        assert torch.equal(found, maps)
+        assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_an_opened_store_is_the_one_that_was_written(store: FeatureStore, records: list[Record]) -> None:
