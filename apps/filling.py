@@ -5,12 +5,12 @@ in the trunk: what a forked process shares, the other has to copy before it writ
 """
 
 import copy
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import torch
@@ -37,25 +37,44 @@ class Filling:
         dataset: Reads them, and takes them onto the canvas; its randomness is a function of its seed, the look and the
             row.
         view: The number of the look.
-        annotations: Where targets are kept too, those that move with the pictures: of each record,
-            ``Record.annotation``. Of images whose targets are others than before, features are computed again.
+        annotations: Of each record, ``Record.annotation``: the targets that move with the pictures are kept too, and of
+            images whose targets are others than before, features are computed again. None for records without targets.
+        finished: Called once the store is whole, perhaps by another thread, while others are being filled.
     """
 
     store: FeatureStore
     dataset: SampleDataset
     view: int = 0
     annotations: Sequence[str] | None = None
+    finished: Callable[[], None] = lambda: None
 
     def missing(self) -> list[int]:
         """Return the rows that have to be computed, in order."""
         shards = self.store.missing(self.dataset.records, self.annotations)
         return [place for shard in shards for place in self.store.shards[shard]]
 
-    def looks(self) -> SampleDataset:
+    def reader(self) -> SampleDataset:
         """Return the data set as stores need it: with the state of files, without targets that stay in place."""
-        looking = copy.copy(self.dataset)
-        looking.keeps_states, looking.encodes = True, False
-        return looking
+        reading = copy.copy(self.dataset)
+        reading.keeps_states, reading.encodes = True, False
+        return reading
+
+    def conclude(self, options: ComputeOptions) -> None:
+        """Do what is left where the store is whole.
+
+        Raises:
+            DataError: Naming images that couldn't be read when their shards were computed, and were to be skipped then.
+        """
+        if options.bad_data == "error":
+            rows = enumerate(zip(self.store.manifest(), self.dataset.records, strict=True))
+            bad = [
+                BadSample(place, row.name, record.path, full_reason(row, record))
+                for place, (row, record) in rows
+                if row.error is not None
+            ]
+            if bad:
+                raise bad_images_error(bad)
+        self.finished()
 
 
 def fill(
@@ -73,14 +92,19 @@ def fill(
         DataError: Naming images that can't be read, unless such are to be skipped.
         UserError: For features that aren't finite, or a disk that is full.
     """
-    missing = [filling.missing() for filling in fillings]
-    for filling, places in zip(fillings, missing, strict=True):
+    lacking = []
+    for filling in fillings:
+        places = filling.missing()
         progress.keep(len(filling.store) - len(places), of=len(filling.store))
-    looks = [
-        (filling.looks(), filling.view, places[start : start + options.batch_size])
-        for filling, places in zip(fillings, missing, strict=True)
-        for start in range(0, len(places), options.batch_size)
-    ]
+        if places:
+            size = options.batch_size
+            lacking.append((filling, [places[start : start + size] for start in range(0, len(places), size)]))
+        else:
+            filling.conclude(options)
+    looks: list[tuple[SampleDataset, int, Sequence[int]]] = []
+    for filling, batches in lacking:
+        reader = filling.reader()
+        looks += [(reader, filling.view, places) for places in batches]
     loader = ResumableLoader(
         LookBatches(looks),
         batch_size=1,
@@ -88,28 +112,15 @@ def fill(
         pin_memory=choose_device(options.device).type == "cuda",
     )
     with closing(loader), _Writer() as writer:
-        batches = iter(loader)
-        for filling, places in zip(fillings, missing, strict=True):
+        read = iter(loader)
+        for filling, batches in lacking:
             waiting = _Waiting(filling, network, writer)
-            for batch in islice(batches, math.ceil(len(places) / options.batch_size)):
+            for batch in islice(read, len(batches)):
                 if options.bad_data == "error" and batch.skipped:
                     raise bad_images_error(batch.skipped)
                 progress.advance(waiting.add(batch))
+            writer.then(partial(filling.conclude, options))
         progress.advance(writer.finish())
-    if options.bad_data == "error":
-        for filling in fillings:
-            _refuse_empty_rows(filling.store, filling.dataset.records)
-
-
-def _refuse_empty_rows(store: FeatureStore, records: Sequence[Record]) -> None:
-    """Raise the error of images that couldn't be read when their shards were computed, and were to be skipped then."""
-    bad = [
-        BadSample(place, row.name, record.path, full_reason(row, record))
-        for place, (row, record) in enumerate(zip(store.manifest(), records, strict=True))
-        if row.error is not None
-    ]
-    if bad:
-        raise bad_images_error(bad)
 
 
 def full_reason(row: Row, record: Record) -> str:
@@ -122,8 +133,7 @@ class _Writer:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1)
-        self._writing: Future[None] | None = None
-        self._rows = 0
+        self._pending: list[tuple[Future[None], int]] = []
 
     def __enter__(self) -> "_Writer":
         """Return it."""
@@ -133,23 +143,28 @@ class _Writer:
         """Wait until what is being written is, also where something else failed."""
         self._thread.shutdown()
 
-    def submit(self, write: Callable[[], None], rows: int) -> int:
+    def write(self, write: Callable[[], None], rows: int) -> int:
         """Begin to write a shard of so many rows after the one before it; return how many rows that one had."""
         before = self.finish()
-        self._writing, self._rows = self._thread.submit(write), rows
+        self._pending.append((self._thread.submit(write), rows))
         return before
 
+    def then(self, call: Callable[[], None]) -> None:
+        """Call something behind what is being written, without waiting for it."""
+        self._pending.append((self._thread.submit(call), 0))
+
     def finish(self) -> int:
-        """Wait for the shard that is being written, and return how many rows it has.
+        """Wait for the shard that is being written, and for what follows it; return how many rows it has.
 
         Raises:
             UserError: The disk is full or the folder can't be written to.
         """
-        writing, self._writing = self._writing, None
-        if writing is None:
-            return 0
-        writing.result()
-        return self._rows
+        pending, self._pending = self._pending, []
+        rows = 0
+        for done, count in pending:
+            done.result()
+            rows += count
+        return rows
 
 
 class _Waiting:
@@ -203,7 +218,7 @@ class _Waiting:
         def write() -> None:
             self._store.write(shard, listed, features, beside=packed, seconds=seconds)
 
-        return self._writer.submit(write, len(listed))
+        return self._writer.write(write, len(listed))
 
     def _keep(self, batch: Batch, found: Mapping[str, Tensor]) -> None:
         narrow = {name: self._narrow(name, features, batch.names) for name, features in found.items()}

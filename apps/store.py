@@ -40,6 +40,7 @@ DTYPES: dict[DTypeName, torch.dtype] = {"fp32": torch.float32, "fp16": torch.flo
 _SHARD_ROWS = 256
 _SHARD_BYTES = 32 * 2**20
 ABOUT = "store.json"
+_SHARDS = "[0-9]*.safetensors"
 #: Begins the names of arrays that aren't features.
 _BESIDE = "beside/"
 #: Files that are open at once, of those whose rows are read.
@@ -129,7 +130,7 @@ class FeatureStore:
             cls.delete(folder, keeping={folder / ABOUT, *map(store._path, range(len(store.shards)))})
         elif begun is None and folder.exists() and holds_others(folder, {f"{ABOUT}.part"}):
             raise UserError(f"'{folder}' isn't empty and holds no feature store. Move it away, or choose another.")
-        elif begun is not None and not replaces:
+        elif begun is not None and not replaces and any(folder.glob(_SHARDS)):
             changed = [key for key in store.recipe if begun.get("recipe", {}).get(key) != _plain(store.recipe[key])]
             differs = f" ({', '.join(changed)})" if changed else ""
             raise UserError(
@@ -240,20 +241,26 @@ class FeatureStore:
             write_tensors(stream, arrays, header)
 
     def rows(self, shard: int) -> list[Row]:
-        """Return a shard's rows of the manifest.
+        """Return a shard's rows of the manifest, as the file has them now.
 
         Raises:
             OSError, SafetensorError, ValueError: It is absent, damaged or of another recipe.
         """
-        header = self._open(shard).metadata()
+        return self._listed(self._open(shard).metadata(), shard)
+
+    def _listed(self, header: Mapping[str, str], shard: int) -> list[Row]:
         if header.get("key") != self.key:
             raise ValueError(f"{self._path(shard)} is of another recipe")
         listing = json.loads(header["rows"])
         return [Row(name, FileState(*state), error, annotation) for name, *state, error, annotation in listing]
 
     def manifest(self) -> list[Row]:
-        """Return the row of every image, of a store that is complete."""
-        return [row for shard in range(len(self.shards)) for row in self.rows(shard)]
+        """Return the row of every image, of a store that is complete; after ``hold`` as it was then."""
+        found: list[Row] = []
+        for shard in range(len(self.shards)):
+            held = self._files.get(shard)
+            found += self.rows(shard) if held is None else self._listed(held[0].metadata, shard)
+        return found
 
     def seconds(self) -> float:
         """Return how long the shards that are there took to compute, whenever that was."""
@@ -272,7 +279,7 @@ class FeatureStore:
         return found | {key: file.read(f"{_BESIDE}{name}") for key, name in names.own(row)}
 
     def features(self, shard: int, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Return the arrays of a shard, mapped into memory for as long as they are held."""
+        """Return the arrays of a shard, mapped into memory for as long as they are held; see ``read``."""
         opened = self._open(shard)
         return {name: _channels_first(opened.get_tensor(name)) for name in (self.layers if layers is None else layers)}
 
@@ -284,7 +291,7 @@ class FeatureStore:
             layers: Of which layers; all of them where it isn't said.
 
         Returns:
-            Copies ``[len(places), ...]`` by layer.
+            Copies ``[len(places), ...]`` by layer. Maps are ``[len(places), C, h, w]``, channels-last in memory.
         """
         names = list(self.layers) if layers is None else list(layers)
         found = {name: empty_rows(len(places), self.layers[name], DTYPES[self.dtype]) for name in names}
@@ -327,7 +334,7 @@ class FeatureStore:
             folder: Of a store, perhaps of a half deleted one.
             keeping: Files to keep.
         """
-        for file in (*folder.glob("[0-9]*.safetensors"), *folder.glob("*.part"), folder / ABOUT):
+        for file in (*folder.glob(_SHARDS), *folder.glob("*.part"), folder / ABOUT):
             if file not in keeping:
                 file.unlink(missing_ok=True)
         with suppress(OSError):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -165,7 +166,8 @@ def store_features(task: OnTrunk, data: "FitData", plan: StoringPlan, options: T
     looked = len(data.train.dataset) * plan.views + len(data.val.dataset)
     train, val = _datasets({"": data}, "train", "val")
     with ImageProgress(looked) as progress, _saying_what_is_kept(plan):
-        stores = _fill_stores({"train": train, "val": val}, plan, options, progress)
+        # val first: others who share the folder need no more than it, and the first looks of train
+        stores = _fill_stores({"val": val, "train": train}, plan, options, progress)
     seconds = {split: sum(store.seconds() for store in each) for split, each in stores.items()}
     read_train = data.train.reading(StoredDataset(train, StoredLooks(stores["train"], train, canvas)))
     read_val = data.val.reading(StoredDataset(val, StoredLooks(stores["val"], val, canvas)))
@@ -359,29 +361,28 @@ def _fill_stores(
             for view, (folder, recipe) in enumerate(plan.stores[split]):
                 store = _find_whole(folder, dataset, annotations)
                 if store is None:
-                    locks.enter_context(writing_alone(plan.folder, name=f"{folder.name}.lock", waits=True))
+                    lock = locks.enter_context(ExitStack())
+                    lock.enter_context(writing_alone(plan.folder, name=f"{folder.name}.lock", waits=True))
                     store = _begin_store(folder, recipe, plan, len(dataset), options)
-                    fillings.append(Filling(store, dataset, view, annotations))
+                    finished = partial(_let_others_read, store, lock)
+                    fillings.append(Filling(store, dataset, view, annotations, finished))
                 else:
                     progress.keep(len(store), of=len(store))
                 found[split].append(store)
         fill(fillings, plan.network, options, progress=progress)
-        for filling in fillings:
-            filling.store.hold()
     return found
+
+
+def _let_others_read(store: FeatureStore, lock: ExitStack) -> None:
+    store.hold()
+    lock.close()
 
 
 def _begin_store(
     folder: Path, recipe: dict[str, Any], plan: StoringPlan, rows: int, options: TrainingOptions
 ) -> FeatureStore:
     store = FeatureStore.create(
-        folder,
-        recipe,
-        plan.shapes,
-        dtype=plan.dtype,
-        rows=rows,
-        batch_size=options.batch_size,
-        replaces=True,
+        folder, recipe, plan.shapes, dtype=plan.dtype, rows=rows, batch_size=options.batch_size, replaces=True
     )
     store.go_on = "go on with --resume"
     return store

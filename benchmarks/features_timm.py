@@ -2,9 +2,12 @@
 
     python benchmarks/features_timm.py
     python benchmarks/features_timm.py --data hymenoptera/ --backbones efficientnet_lite0 --rounds 1 --pipeline
+    python benchmarks/features_timm.py --backbones resnet50 --thingsvision old/bin/python
 
 timm's way is `timm_features.py`, which imports nothing of ours: as documented, in fp32; and with what its users add in
 a line each, channels-last and, where the machine has bf16, autocast. Ours is the command `onetrunk features extract`.
+thingsvision wants older packages (2.7.3: torchvision 0.15.2, NumPy 1), so it runs, as `thingsvision_features.py`, in an
+environment of its own where one is given.
 All read the same files with the same weights, batch size, workers and threads, and write a file. Each is a process of
 its own, timed from its start to its end; they take turns, and the figures are medians over the rounds.
 """
@@ -119,20 +122,30 @@ def compare(data: Path, folder: Path, backbone: str, arguments: argparse.Namespa
     own += ["--precision", arguments.precision]
     peer, threads = HERE / "timm_features.py", arguments.threads
     with_lines = "timm, channels-last and autocast" if has_autocast else "timm, channels-last (no bf16 here)"
-    seconds = take_turns(
-        arguments.rounds,
-        {
-            "onetrunk": lambda: run(ONETRUNK, "features", "extract", *own, threads=threads)[0],
-            "timm, as documented": lambda: run(sys.executable, peer, json.dumps(settings), threads=threads)[0],
-            with_lines: lambda: run(sys.executable, peer, json.dumps(better), threads=threads)[0],
-        },
-    )
+    contenders = {
+        "onetrunk": lambda: run(ONETRUNK, "features", "extract", *own, threads=threads)[0],
+        "timm, as documented": lambda: run(sys.executable, peer, json.dumps(settings), threads=threads)[0],
+        with_lines: lambda: run(sys.executable, peer, json.dumps(better), threads=threads)[0],
+    }
+    rows = folder / "thingsvision"
+    if arguments.thingsvision is not None:
+        other = {**settings, "weights": arguments.weights, "output": str(rows), "module": "avgpool"}
+        script = HERE / "thingsvision_features.py"
+        contenders["thingsvision, as documented"] = lambda: run(
+            arguments.thingsvision, script, json.dumps(other), threads=threads
+        )[0]
+    seconds = take_turns(arguments.rounds, contenders)
     found = read_both(output, plain)
     print(f"\n{backbone}, {len(found.files)} images, weights {arguments.weights}, {describe(arguments)}")
     for name, taken in seconds.items():
         beside = "" if name == "onetrunk" else f"   ratio {ratio(taken, seconds['onetrunk'])}"
         print(f"  {name:<34} {len(found.files) / median(taken):7.1f} images/s{beside}")
-    print_agreement(found)
+    print_agreement("timm", found.ours, found.theirs)
+    if arguments.thingsvision is not None:
+        files = (rows / "file_names.txt").read_text().splitlines()
+        place = {Path(file).resolve(): row for row, file in enumerate(files)}
+        theirs = np.load(rows / "features.npy")[[place[Path(file).resolve()] for file in found.files]]
+        print_agreement("thingsvision", found.ours, theirs)
     if {"train", "val"} <= set(found.splits):
         compare_accuracy(found, FeatureExtractor(backbone, weights=arguments.weights) if arguments.pipeline else None)
 
@@ -149,12 +162,12 @@ def read_both(output: Path, plain: Path) -> Found:
     return Found(output, ours, theirs, files, columns.get("split", nothing), columns.get("label", nothing))
 
 
-def print_agreement(found: Found) -> None:
-    lengths = np.linalg.norm(found.ours, axis=1) * np.linalg.norm(found.theirs, axis=1)
-    cosines = (found.ours * found.theirs).sum(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)
-    apart = np.abs(found.ours - found.theirs).max()
+def print_agreement(peer: str, ours: np.ndarray, theirs: np.ndarray) -> None:
+    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    cosines = (ours * theirs).sum(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)
+    apart = np.abs(ours - theirs).max()
     print(
-        f"  largest difference of a feature {apart:.1e}, of values up to {np.abs(found.theirs).max():.1f}; "
+        f"  from {peer}'s: largest difference of a feature {apart:.1e}, of values up to {np.abs(theirs).max():.1f}; "
         f"cosine at least {cosines.min():.5f}, median {np.median(cosines):.5f}",
         flush=True,
     )
@@ -193,7 +206,10 @@ def main() -> None:
     parser.add_argument("--weights", help="unset: imagenet where they come with the installation, else random ones")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of onetrunk")
     parser.add_argument("--pipeline", action="store_true", help="also the extractor in a scikit-learn pipeline")
+    parser.add_argument("--thingsvision", help="the Python of an environment that has it; for --backbones resnet50")
     arguments = parser.parse_args()
+    if arguments.thingsvision is not None and arguments.backbones != ["resnet50"]:
+        parser.error("--thingsvision: torchvision's own weights are at hand for --backbones resnet50 alone")
     settle_device(arguments)
     with working_folder(None) as folder:
         data = arguments.data

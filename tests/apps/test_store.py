@@ -157,6 +157,22 @@ def test_another_recipe_begins_anew_where_that_is_asked_for(store, records: list
     assert not list(other.folder.glob("*.safetensors"))
 
 
+def test_a_store_in_which_nothing_was_computed_yet_may_begin_anew(tmp_path: Path) -> None:
+    create(tmp_path / "store")
+    assert create(tmp_path / "store", recipe="another").recipe == {"recipe": "another"}
+
+
+def test_the_manifest_of_a_store_that_is_held_stays_that_of_its_features(
+    store: FeatureStore, records: list[Record]
+) -> None:
+    store.hold()
+    rows = store.rows(1)
+    other = FeatureStore.open(store.folder)
+    other.write(1, [rows[0]._replace(error="unreadable"), *rows[1:]], store.features(1))
+    assert store.manifest()[4] == rows[0]
+    assert store.rows(1)[0].error == other.manifest()[4].error == "unreadable"
+
+
 def test_a_shard_of_another_recipe_is_stale(store: FeatureStore, records: list[Record], tmp_path: Path) -> None:
     other = create(tmp_path / "other", recipe="another")
     shutil.copy(store.folder / "000000.safetensors", other.folder)
