@@ -37,7 +37,7 @@ test: setup  ## run the default test suite: minutes on two cores, no network, no
 test-slow: setup  ## run the long tests too
 	$(BIN)/pytest -n 2 -m "slow and not gpu"
 
-bench: setup  ## measure the claims beside the peers and write benchmarks/RESULTS.md: about two hours on two cores
+bench: setup  ## measure the claims beside the peers and write benchmarks/RESULTS.md: about two and a half hours on two cores
 	$(BIN)/python benchmarks/run_all.py
 
 lint: setup  ## check format and style
