@@ -16,7 +16,6 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -26,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..backbones.errors import UserError
-from ..datasets import FileState, Record
+from ..datasets import FileState, Record, look_at_files
 from .placed_targets import PackedNames
 from .run_folder import holds_others, make_folder, replace_json, replacing
 from .shard_file import ShardFile, write_tensors
@@ -191,25 +190,22 @@ class FeatureStore:
             records: The manifest, a record a row.
             annotations: Of each record what its features' shard has to have been computed with; see ``Row``.
         """
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            return [
-                shard
-                for shard, places in enumerate(self.shards)
-                if not self._is_current(shard, [records[place] for place in places], pool)
-                or (
-                    annotations
-                    and [row.annotation for row in self.rows(shard)] != annotations[places.start : places.stop]
-                )
-            ]
+        return [
+            shard
+            for shard, places in enumerate(self.shards)
+            if not self._is_current(shard, [records[place] for place in places])
+            or (annotations and [row.annotation for row in self.rows(shard)] != annotations[places.start : places.stop])
+        ]
 
-    def _is_current(self, shard: int, records: Sequence[Record], pool: ThreadPoolExecutor) -> bool:
+    def _is_current(self, shard: int, records: Sequence[Record]) -> bool:
         try:
             rows = self.rows(shard)
         except (OSError, SafetensorError, ValueError):
             return False
         if [row.name for row in rows] != [record.name for record in records]:
             return False
-        return all(pool.map(FileState.is_still, [row.state for row in rows], [record.path for record in records]))
+        files = [(row.state, record.path) for row, record in zip(rows, records, strict=True)]
+        return all(look_at_files(lambda file: file[0].is_still(file[1]), files))
 
     def write(
         self,

@@ -29,6 +29,7 @@ from .images import (
 from .joint import Encoder, JointEncoder, join_records, of_task, split_batch, targets_by_sample
 from .loading import ResumableLoader, SampleDataset
 from .look_batches import LookBatches
+from .many_files import look_at_files
 from .masks import BACKGROUND, DrawnMask, MaskFile, MaskSource
 from .mixed_loader import MixedBatch, MixedLoader, batch_counts
 from .mixing import Mixing
@@ -122,6 +123,7 @@ __all__ = [
     "inspect_image",
     "join_records",
     "list_pictures",
+    "look_at_files",
     "median_frequency_weights",
     "of_task",
     "open_annotated",

@@ -4,10 +4,10 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .file_state import hash_file
+from .many_files import look_at_files
 from .sample import Record
 
 _EXCERPT_BYTES = 16 * 1024
@@ -22,8 +22,7 @@ def read_excerpts(records: Sequence[Record]) -> list[Excerpt | None]:
     It is all of a small picture, and enough of a large one for any compressed format to show a change, while a million
     pictures take minutes rather than hours.
     """
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        return list(pool.map(_read_excerpt, [record.path for record in records]))
+    return look_at_files(_read_excerpt, [record.path for record in records])
 
 
 def identify_contents(records: Sequence[Record], excerpts: Sequence[Excerpt | None]) -> dict[Path, Hashable]:

@@ -16,7 +16,6 @@ import hashlib
 import io
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +24,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from .boxes import boxes_fault
+from .many_files import look_at_files
 from .sample import BadSample, DataError, Record
 
 IMAGE_EXTENSIONS = (
@@ -196,18 +196,17 @@ def check_image(path: Path | str) -> str | None:
 
 
 def find_bad_images(records: Sequence[Record], *, workers: int = 8) -> list[BadSample]:
-    """Check every record in threads, and return the bad ones in the records' order.
+    """Check every record, in threads where that is faster, and return the bad ones in the records' order.
 
     Their pictures are checked with ``check_image``; masks were read before and say what is wrong with them, and boxes
     and objects have to be those of the picture.
     """
-    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        reasons = pool.map(_check_record, records)
-        return [
-            BadSample(index=index, name=record.name, path=record.path, reason=reason)
-            for index, (record, reason) in enumerate(zip(records, reasons, strict=True))
-            if reason is not None
-        ]
+    reasons = look_at_files(_check_record, records, workers=workers)
+    return [
+        BadSample(index=index, name=record.name, path=record.path, reason=reason)
+        for index, (record, reason) in enumerate(zip(records, reasons, strict=True))
+        if reason is not None
+    ]
 
 
 def _check_record(record: Record) -> str | None:
