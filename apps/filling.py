@@ -150,14 +150,21 @@ class _Writer:
         return before
 
     def then(self, call: Callable[[], None]) -> None:
-        """Call something behind what is being written, without waiting for it."""
-        self._pending.append((self._thread.submit(call), 0))
+        """Call something behind what is being written, unless that fails, without waiting for it."""
+        before = [done for done, _ in self._pending]
+
+        def follow() -> None:
+            for done in before:
+                done.result()
+            call()
+
+        self._pending.append((self._thread.submit(follow), 0))
 
     def finish(self) -> int:
         """Wait for the shard that is being written, and for what follows it; return how many rows it has.
 
         Raises:
-            UserError: The disk is full or the folder can't be written to.
+            UserError: The disk is full or the folder can't be written to; or what follows raises.
         """
         pending, self._pending = self._pending, []
         rows = 0

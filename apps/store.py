@@ -8,8 +8,8 @@ what it was computing and no more, and any number of processes may read.
 
 What features are a function of is the store's recipe: the trunk's fingerprint, preprocessing, canvas, levels and their
 pooling, precision, the versions that compute, for a random view its seed and number. A store of another recipe is only
-replaced where that is asked for; a shard whose images, or their targets, have other names or contents than when it was
-computed is stale, and computed again.
+replaced where that is asked for, or nothing was computed yet; a shard whose images, or their targets, have other names
+or contents than when it was computed is stale, and computed again.
 """
 
 import hashlib
@@ -190,22 +190,22 @@ class FeatureStore:
             records: The manifest, a record a row.
             annotations: Of each record what its features' shard has to have been computed with; see ``Row``.
         """
-        return [
-            shard
-            for shard, places in enumerate(self.shards)
-            if not self._is_current(shard, [records[place] for place in places])
-            or (annotations and [row.annotation for row in self.rows(shard)] != annotations[places.start : places.stop])
-        ]
-
-    def _is_current(self, shard: int, records: Sequence[Record]) -> bool:
-        try:
-            rows = self.rows(shard)
-        except (OSError, SafetensorError, ValueError):
-            return False
-        if [row.name for row in rows] != [record.name for record in records]:
-            return False
-        files = [(row.state, record.path) for row, record in zip(rows, records, strict=True)]
-        return all(look_at_files(lambda file: file[0].is_still(file[1]), files))
+        files = []
+        known = set()
+        for shard, places in enumerate(self.shards):
+            try:
+                rows = self.rows(shard)
+            except (OSError, SafetensorError, ValueError):
+                continue
+            is_same = [row.name for row in rows] == [records[place].name for place in places] and (
+                not annotations or [row.annotation for row in rows] == annotations[places.start : places.stop]
+            )
+            if is_same:
+                known.add(shard)
+                files += [(shard, row.state, records[place].path) for row, place in zip(rows, places, strict=True)]
+        still = look_at_files(lambda file: file[1].is_still(file[2]), files)
+        known -= {shard for (shard, _, _), is_still in zip(files, still, strict=True) if not is_still}
+        return [shard for shard in range(len(self.shards)) if shard not in known]
 
     def write(
         self,

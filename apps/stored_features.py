@@ -353,20 +353,26 @@ def _fill_stores(
 ) -> dict[str, list[FeatureStore]]:
     """Return the complete store of each look at each split's pictures, after computing what is missing."""
     found: dict[str, list[FeatureStore]] = {}
-    fillings = []
+    fillings, size = [], options.batch_size
     with ExitStack() as locks:
         for split, dataset in datasets.items():
-            annotations = [record.annotation for record in dataset.records]
+            annotations, rows = [record.annotation for record in dataset.records], len(dataset)
             found[split] = []
             for view, (folder, recipe) in enumerate(plan.stores[split]):
+                lock = locks.enter_context(ExitStack())
                 store = _find_whole(folder, dataset, annotations)
                 if store is None:
-                    lock = locks.enter_context(ExitStack())
                     lock.enter_context(writing_alone(plan.folder, name=f"{folder.name}.lock", waits=True))
-                    store = _begin_store(folder, recipe, plan, len(dataset), options)
+                    store = _find_whole(folder, dataset, annotations)  # it may have been filled meanwhile
+                if store is None:
+                    store = FeatureStore.create(
+                        folder, recipe, plan.shapes, dtype=plan.dtype, rows=rows, batch_size=size, replaces=True
+                    )
+                    store.go_on = "go on with --resume"
                     finished = partial(_let_others_read, store, lock)
                     fillings.append(Filling(store, dataset, view, annotations, finished))
                 else:
+                    lock.close()
                     progress.keep(len(store), of=len(store))
                 found[split].append(store)
         fill(fillings, plan.network, options, progress=progress)
@@ -376,16 +382,6 @@ def _fill_stores(
 def _let_others_read(store: FeatureStore, lock: ExitStack) -> None:
     store.hold()
     lock.close()
-
-
-def _begin_store(
-    folder: Path, recipe: dict[str, Any], plan: StoringPlan, rows: int, options: TrainingOptions
-) -> FeatureStore:
-    store = FeatureStore.create(
-        folder, recipe, plan.shapes, dtype=plan.dtype, rows=rows, batch_size=options.batch_size, replaces=True
-    )
-    store.go_on = "go on with --resume"
-    return store
 
 
 def _find_whole(folder: Path, dataset: SampleDataset, annotations: Sequence[str]) -> FeatureStore | None:

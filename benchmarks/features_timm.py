@@ -208,8 +208,10 @@ def main() -> None:
     parser.add_argument("--pipeline", action="store_true", help="also the extractor in a scikit-learn pipeline")
     parser.add_argument("--thingsvision", help="the Python of an environment that has it; for --backbones resnet50")
     arguments = parser.parse_args()
-    if arguments.thingsvision is not None and arguments.backbones != ["resnet50"]:
-        parser.error("--thingsvision: torchvision's own weights are at hand for --backbones resnet50 alone")
+    if arguments.thingsvision is not None and (arguments.backbones != ["resnet50"] or arguments.weights):
+        parser.error(
+            "--thingsvision: only with --backbones resnet50 and without --weights, as it takes torchvision's file"
+        )
     settle_device(arguments)
     with working_folder(None) as folder:
         data = arguments.data

@@ -201,6 +201,7 @@ def find_bad_images(records: Sequence[Record], *, workers: int = 8) -> list[BadS
     Their pictures are checked with ``check_image``; masks were read before and say what is wrong with them, and boxes
     and objects have to be those of the picture.
     """
+    picture_formats()  # what is loaded once doesn't make the first files seem slow
     reasons = look_at_files(_check_record, records, workers=workers)
     return [
         BadSample(index=index, name=record.name, path=record.path, reason=reason)

@@ -11,7 +11,7 @@ Found = TypeVar("Found")
 #: So many are looked at before what they took is judged.
 _CHUNK = 64
 #: Seconds a file from which on threads are worth it: most of it is then waiting, or decoding without Python's lock.
-_SLOW = 0.001
+_SLOW = 0.00025
 
 
 def look_at_files(look: Callable[[Item], Found], items: Sequence[Item], *, workers: int = 8) -> list[Found]:

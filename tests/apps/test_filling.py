@@ -13,7 +13,7 @@ from onetrunk.apps.console import ImageProgress
 from onetrunk.apps.extraction import FeatureNetwork
 from onetrunk.apps.filling import Filling, fill
 from onetrunk.apps.store import FeatureStore
-from onetrunk.backbones import build_backbone
+from onetrunk.backbones import UserError, build_backbone
 from onetrunk.datasets import DataError, Record, SampleDataset, eval_transform
 from PIL import Image
 
@@ -131,6 +131,21 @@ def test_a_store_is_given_away_while_the_next_one_is_filled(
 
     run([replace(first, finished=look), replace(second, finished=look)], network)
     assert found == [(0, 13), (0, 0)]
+
+
+def test_a_store_of_which_the_end_cannot_be_written_is_not_given_away(
+    pictures: list[Record], network: FeatureNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    filling = replace(make_filling(tmp_path / "store", pictures, network), finished=lambda: found.append("given away"))
+
+    def full(*_: object, **__: object) -> None:
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(FeatureStore, "write", full)
+    with pytest.raises(UserError, match=r"the disk is full"):
+        run([filling], network)
+    assert found == []
 
 
 @pytest.mark.parametrize("spoilt", [[1], [4, 5], [0, 1, 2, 3]], ids=["one of a batch", "a rest", "a whole batch"])

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from onetrunk.apps.cli import main
+from onetrunk.apps.config import ComputeOptions
+from onetrunk.apps.filling import Filling
 from onetrunk.apps.store import FeatureStore, Row
 from onetrunk.backbones import Backbone
 from onetrunk.backbones.errors import UserError
@@ -289,6 +291,22 @@ def test_who_comes_second_waits(pictures: Path, tmp_path: Path, capsys: pytest.C
         assert other.stdout.readline() == "locked\n"
         assert train("classification", pictures, tmp_path / "second", words) == 0
     assert "waiting for another command that stores features in" in capsys.readouterr().out
+
+
+def test_a_store_that_is_whole_is_no_longer_locked_while_another_one_is_filled(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = []
+
+    def look(filling: Filling, options: ComputeOptions) -> None:
+        conclude(filling, options)
+        locked.append(sorted(path.name[:3] for path in (tmp_path / "features").glob("*.lock")))
+
+    conclude = Filling.conclude
+    monkeypatch.setattr(Filling, "conclude", look)
+    words = f"--freeze all --cache-views 2 --cache-folder {tmp_path / 'features'}"
+    assert train("classification", pictures, tmp_path / "run", words) == 0
+    assert locked == [["tra", "tra"], ["tra"], []]
 
 
 def test_a_whole_folder_that_nothing_can_be_written_to_is_read(

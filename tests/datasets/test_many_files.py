@@ -31,3 +31,8 @@ def test_slow_ones_are_waited_for_together() -> None:
     found = look_at_files(wait, ITEMS)
     assert [item for item, _ in found] == ITEMS
     assert [is_main for _, is_main in found].count(False) >= 300 - 3 * 64
+
+
+def test_what_a_look_raises_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        look_at_files(lambda item: 1 / (item - 250), ITEMS)
