@@ -215,9 +215,9 @@ class _Waiting:
         rows, beside, features = self._rows.pop(shard), self._beside.pop(shard), self._arrays(shard)
         listed = [rows[place] for place in sorted(rows)]
         packed = pack([beside.get(place) for place in self._store.shards[shard]])
-        for row in (row for row, one in enumerate(listed) if one.error is not None):
-            for array in features.values():
-                array[row] = 0
+        empty = [row for row, one in enumerate(listed) if one.error is not None]
+        for array in features.values() if empty else ():
+            array[empty] = 0
         del self._features[shard]
         now = time.monotonic()
         seconds, self._written_at = now - self._written_at, now

@@ -190,22 +190,23 @@ class FeatureStore:
             records: The manifest, a record a row.
             annotations: Of each record what its features' shard has to have been computed with; see ``Row``.
         """
+        stale: set[int] = set()
         files = []
-        known = set()
         for shard, places in enumerate(self.shards):
             try:
                 rows = self.rows(shard)
             except (OSError, SafetensorError, ValueError):
+                stale.add(shard)
                 continue
-            is_same = [row.name for row in rows] == [records[place].name for place in places] and (
-                not annotations or [row.annotation for row in rows] == annotations[places.start : places.stop]
-            )
-            if is_same:
-                known.add(shard)
+            is_named_so = [row.name for row in rows] == [records[place].name for place in places]
+            kept = [row.annotation for row in rows]
+            if is_named_so and (not annotations or kept == annotations[places.start : places.stop]):
                 files += [(shard, row.state, records[place].path) for row, place in zip(rows, places, strict=True)]
+            else:
+                stale.add(shard)
         still = look_at_files(lambda file: file[1].is_still(file[2]), files)
-        known -= {shard for (shard, _, _), is_still in zip(files, still, strict=True) if not is_still}
-        return [shard for shard in range(len(self.shards)) if shard not in known]
+        stale |= {shard for (shard, _, _), is_still in zip(files, still, strict=True) if not is_still}
+        return sorted(stale)
 
     def write(
         self,

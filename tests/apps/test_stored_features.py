@@ -276,19 +276,23 @@ def test_no_more_looks_are_stored_than_there_are_epochs(pictures: Path, tmp_path
     assert card_of(tmp_path / "run")["details"]["training"]["stored"]["views"] == 3
 
 
-def test_who_comes_second_waits(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_comes_second_waits(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = f"--freeze all {PLAIN} --cache-folder {tmp_path / 'features'}"
     assert train("classification", pictures, tmp_path / "first", words) == 0
     (store,) = (tmp_path / "features").glob("val-0-*")
     next(store.glob("0*.safetensors")).unlink()  # something has to be written
     script = (
-        "import sys, time; from pathlib import Path; from onetrunk.apps.folder_lock import writing_alone\n"
-        "with writing_alone(Path(sys.argv[1]), name=sys.argv[2]): print('locked', flush=True); time.sleep(2)"
+        "import sys; from pathlib import Path; from onetrunk.apps.folder_lock import writing_alone\n"
+        "with writing_alone(Path(sys.argv[1]), name=sys.argv[2]): print('locked', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "features"), f"{store.name}.lock"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "locked\n"
+        # the first time that it waits, the other one ends
+        monkeypatch.setattr("onetrunk.apps.folder_lock.time.sleep", lambda _: other.communicate())
         assert train("classification", pictures, tmp_path / "second", words) == 0
     assert "waiting for another command that stores features in" in capsys.readouterr().out
 
